@@ -1,0 +1,115 @@
+//! How the person is reached: one trait, and the roster of configured providers by name.
+//!
+//! A provider answers with a fact ([`Reply`]); [`Provider::classify`] makes it a verdict. Neither
+//! decides what is done next.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::challenge::{Address, Channel};
+use crate::delivery::verdict::Verdict;
+use crate::secret::Secret;
+
+pub mod definition;
+pub mod http;
+
+/// What one provider is asked to carry: everything that a definition's templates may use.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Our reference: unique per attempt, at most 40 characters of `[A-Za-z0-9_-]`.
+    pub reference: String,
+    /// Where to.
+    pub address: Address,
+    /// From whom, where the operator chose.
+    pub sender: Option<Arc<str>>,
+    /// What the person reads or hears. Holds the code.
+    pub text: Secret,
+    /// The code alone.
+    pub code: Option<Secret>,
+    /// The language of the text, BCP 47.
+    pub language: String,
+    /// What the person is doing.
+    pub purpose: String,
+    /// Whose challenge it is.
+    pub tenant: String,
+    /// How long the message is worth delivering.
+    pub validity: Duration,
+}
+
+impl Message {
+    /// Its channel.
+    #[must_use]
+    pub const fn channel(&self) -> Channel {
+        match self.address {
+            Address::Sms { .. } => Channel::Sms,
+            Address::Voice { .. } => Channel::Voice,
+            Address::Push(_) => Channel::Push,
+        }
+    }
+}
+
+/// What came back on the wire, or how far the request got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// A whole answer.
+    Answered {
+        /// The HTTP status.
+        status: u16,
+        /// The `Retry-After` hint, already relative and bounded to a day.
+        retry_after: Option<Duration>,
+        /// At most [`http::MAX_REPLY_BYTES`].
+        body: Bytes,
+    },
+    /// An answer began, and its status is known, but its body could not be read whole.
+    Torn {
+        /// The HTTP status.
+        status: u16,
+        /// What went wrong.
+        why: String,
+    },
+    /// Nothing of the request was written: it can't have been taken.
+    NotSent {
+        /// What went wrong.
+        why: String,
+    },
+    /// The request was written, or may have been, and no answer came.
+    InDoubt {
+        /// What went wrong.
+        why: String,
+    },
+}
+
+/// One configured provider.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Its name in the configuration.
+    fn name(&self) -> &str;
+
+    /// Writes one request and waits for its answer until `deadline`. Never writes after it.
+    async fn send(&self, message: &Message, deadline: Instant) -> Reply;
+
+    /// What the answer means and whose fault it is. Pure.
+    fn classify(&self, channel: Channel, reply: &Reply) -> Verdict;
+}
+
+/// The configured providers by name.
+#[derive(Clone, Default)]
+pub struct Roster(BTreeMap<Arc<str>, Arc<dyn Provider>>);
+
+impl Roster {
+    /// Adds a provider under its name.
+    pub fn insert(&mut self, provider: Arc<dyn Provider>) {
+        self.0.insert(provider.name().into(), provider);
+    }
+
+    /// The provider of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn Provider>> {
+        self.0.get(name)
+    }
+}
