@@ -49,7 +49,7 @@ impl Timestamp {
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let shape = text.as_bytes();
         let seconds = shape.get(17..19)?;
-        if !shape.first()?.is_ascii_digit() || shape.get(10)?.to_ascii_uppercase() != b'T' || seconds == b"60" {
+        if !shape.first()?.is_ascii_digit() || !shape.get(10)?.eq_ignore_ascii_case(&b'T') || seconds == b"60" {
             return None;
         }
         let parsed: jiff::Timestamp = text.parse().ok()?;

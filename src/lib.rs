@@ -3,6 +3,7 @@ pub mod broker;
 pub mod challenge;
 pub mod clock;
 pub mod delivery;
+pub mod guard;
 pub mod phone;
 pub mod provider;
 pub mod secret;

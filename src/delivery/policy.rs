@@ -125,6 +125,9 @@ pub enum CountryRule {
     Deny(Vec<Country>),
 }
 
+/// How much longer than an attempt's timeout the right to send lasts.
+pub const SEND_RIGHT_MARGIN: Duration = Duration::from_secs(1);
+
 /// Everything that deciding needs to know of the configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -171,6 +174,13 @@ impl Policy {
     #[must_use]
     pub fn tenant(&self, tenant: &str) -> Option<&TenantPolicy> {
         self.tenants.get(tenant).or_else(|| self.tenants.get("default"))
+    }
+
+    /// The longest that anyone can be at work on one step: the longest attempt and a second.
+    #[must_use]
+    pub fn longest_send_right(&self) -> Duration {
+        let timeouts = &self.attempt_timeout;
+        timeouts.sms.max(timeouts.voice).max(timeouts.push) + SEND_RIGHT_MARGIN
     }
 
     /// How long news of a message accepted by `provider` for `country` is awaited.

@@ -124,9 +124,9 @@ pub fn clean(text: &str) -> String {
     let mut digits = String::new();
     let flush = |digits: &mut String, cleaned: &mut String| {
         if digits.len() < 4 {
-            cleaned.push_str(digits)
+            cleaned.push_str(digits);
         } else {
-            cleaned.push('#')
+            cleaned.push('#');
         }
         digits.clear();
     };

@@ -1,0 +1,394 @@
+//! Circuits: is this provider well for this destination — closed, open until a moment, or being probed.
+//!
+//! A provider has one circuit for everything and, where its answers blame a country, one more for that
+//! country. Both must let a message pass. Every change of state comes with its reason.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Dice, Timestamp};
+use crate::phone::Country;
+
+/// When a circuit opens and closes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HealthPolicy {
+    /// Over how long answers are counted.
+    pub window: Duration,
+    /// Fewer answers than this in the window say nothing.
+    pub min_sample: u32,
+    /// At or above this share of bad answers it opens.
+    pub failure_ratio: f64,
+    /// How long it stays open the first time; doubled each time a probe fails.
+    pub open: Duration,
+    /// The longest it stays open.
+    pub max_open: Duration,
+    /// How many probes run at once while half-open, and how many must succeed in a row to close.
+    pub probes: u32,
+}
+
+impl Default for HealthPolicy {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(30),
+            min_sample: 10,
+            failure_ratio: 0.5,
+            open: Duration::from_secs(10),
+            max_open: Duration::from_mins(2),
+            probes: 3,
+        }
+    }
+}
+
+/// A probe whose end nobody reported (its worker died) stops counting after this.
+const PROBE_LOST_AFTER: Duration = Duration::from_secs(30);
+const BUCKETS: u32 = 10;
+
+/// Which state a circuit is in; the numbers are those of the metric `courier_provider_state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CircuitState {
+    /// Everything passes.
+    Closed = 0,
+    /// A few probes pass.
+    HalfOpen = 1,
+    /// Nothing passes.
+    Open = 2,
+}
+
+/// A change of state, with its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Whose.
+    pub provider: Arc<str>,
+    /// For which destination; `None`: all.
+    pub country: Option<Country>,
+    /// Into which state.
+    pub to: CircuitState,
+    /// Why.
+    pub why: String,
+}
+
+/// May a message pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Yes.
+    Pass,
+    /// Not before this moment.
+    OpenUntil(Timestamp),
+}
+
+#[derive(Debug, Default)]
+struct Circuit {
+    open_until: Option<Timestamp>,
+    openings: u32,
+    probes_out: Vec<Timestamp>,
+    probe_successes: u32,
+    buckets: [Bucket; BUCKETS as usize],
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    number: i64,
+    good: u32,
+    bad: u32,
+}
+
+impl Circuit {
+    fn state(&self, now: Timestamp) -> CircuitState {
+        match self.open_until {
+            None => CircuitState::Closed,
+            Some(until) if now < until => CircuitState::Open,
+            Some(_) => CircuitState::HalfOpen,
+        }
+    }
+
+    fn admission(&self, now: Timestamp, policy: &HealthPolicy) -> Admission {
+        match self.open_until {
+            None => Admission::Pass,
+            Some(until) if now < until => Admission::OpenUntil(until),
+            Some(_) => {
+                let running = self.probes_out.iter().filter(|begun| now.since(**begun) < PROBE_LOST_AFTER).count();
+                let free = running < policy.probes as usize;
+                if free { Admission::Pass } else { Admission::OpenUntil(now + Duration::from_millis(500)) }
+            }
+        }
+    }
+
+    fn begin(&mut self, now: Timestamp) {
+        if self.state(now) == CircuitState::HalfOpen {
+            self.probes_out.retain(|begun| now.since(*begun) < PROBE_LOST_AFTER);
+            self.probes_out.push(now);
+        }
+    }
+
+    fn bucket(&mut self, now: Timestamp, policy: &HealthPolicy) -> &mut Bucket {
+        let number = bucket_number(now, policy);
+        let index = usize::try_from(number.rem_euclid(i64::from(BUCKETS))).unwrap_or(0);
+        let bucket = &mut self.buckets[index];
+        if bucket.number != number {
+            *bucket = Bucket { number, good: 0, bad: 0 };
+        }
+        bucket
+    }
+
+    fn counts(&self, now: Timestamp, policy: &HealthPolicy) -> (u32, u32) {
+        let oldest = bucket_number(now, policy) - i64::from(BUCKETS);
+        let recent = self.buckets.iter().filter(|bucket| bucket.number > oldest);
+        recent.fold((0, 0), |(good, bad), bucket| (good + bucket.good, bad + bucket.bad))
+    }
+
+    fn open(&mut self, now: Timestamp, policy: &HealthPolicy, dice: &mut Dice) {
+        let doubled = policy.open.saturating_mul(1 << self.openings.min(16)).min(policy.max_open);
+        // Jitter upwards by a tenth: workers that opened together don't probe together.
+        self.open_until = Some(now + doubled + dice.up_to(doubled / 10));
+        self.openings = self.openings.saturating_add(1);
+        self.probes_out.clear();
+        self.probe_successes = 0;
+    }
+
+    fn close(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Counts an answer; says why the state changed, if it did.
+    fn record(
+        &mut self,
+        good: bool,
+        now: Timestamp,
+        policy: &HealthPolicy,
+        dice: &mut Dice,
+    ) -> Option<(CircuitState, String)> {
+        match self.state(now) {
+            CircuitState::HalfOpen => {
+                self.probes_out.pop();
+                if !good {
+                    self.open(now, policy, dice);
+                    return Some((CircuitState::Open, "a probe failed".to_owned()));
+                }
+                self.probe_successes += 1;
+                if self.probe_successes < policy.probes {
+                    return None;
+                }
+                self.close();
+                Some((CircuitState::Closed, format!("{} probes succeeded", policy.probes)))
+            }
+            // The answer to a request from before it opened says nothing about now.
+            CircuitState::Open => None,
+            CircuitState::Closed => {
+                let bucket = self.bucket(now, policy);
+                if good {
+                    bucket.good += 1;
+                } else {
+                    bucket.bad += 1;
+                }
+                let (all_good, all_bad) = self.counts(now, policy);
+                let sample = all_good + all_bad;
+                let failing =
+                    sample >= policy.min_sample && f64::from(all_bad) >= f64::from(sample) * policy.failure_ratio;
+                (failing && !good).then(|| {
+                    self.open(now, policy, dice);
+                    let seconds = policy.window.as_secs();
+                    (CircuitState::Open, format!("{all_bad} of {sample} requests failed within {seconds} s"))
+                })
+            }
+        }
+    }
+}
+
+fn bucket_number(now: Timestamp, policy: &HealthPolicy) -> i64 {
+    let width = i64::try_from(policy.window.as_millis() / u128::from(BUCKETS)).unwrap_or(i64::MAX).max(1);
+    // One up, so that a bucket of the number 0 is one that was never used.
+    now.as_millis().div_euclid(width) + 1
+}
+
+/// Every circuit of this worker.
+#[derive(Debug)]
+pub struct Health {
+    policy: HealthPolicy,
+    circuits: HashMap<(Arc<str>, Option<Country>), Circuit>,
+}
+
+impl Health {
+    /// All circuits closed.
+    #[must_use]
+    pub fn new(policy: HealthPolicy) -> Self {
+        Self { policy, circuits: HashMap::new() }
+    }
+
+    /// May a message to `country` pass now. Nothing is counted.
+    #[must_use]
+    pub fn admission(&self, provider: &Arc<str>, country: Option<Country>, now: Timestamp) -> Admission {
+        let mut verdict = Admission::Pass;
+        for circuit in self.of(provider, country) {
+            match (circuit.admission(now, &self.policy), verdict) {
+                (Admission::OpenUntil(until), Admission::OpenUntil(other)) => {
+                    verdict = Admission::OpenUntil(until.max(other));
+                }
+                (open @ Admission::OpenUntil(_), Admission::Pass) => verdict = open,
+                (Admission::Pass, _) => {}
+            }
+        }
+        verdict
+    }
+
+    /// Asks and counts: on [`Admission::Pass`] the caller sends and reports by [`Health::record`] or [`Health::trip`].
+    pub fn begin(&mut self, provider: &Arc<str>, country: Option<Country>, now: Timestamp) -> Admission {
+        let admission = self.admission(provider, country, now);
+        if admission == Admission::Pass {
+            for key in keys(provider, country) {
+                if let Some(circuit) = self.circuits.get_mut(&key) {
+                    circuit.begin(now);
+                }
+            }
+        }
+        admission
+    }
+
+    /// Counts an answer.
+    pub fn record(
+        &mut self,
+        provider: &Arc<str>,
+        country: Option<Country>,
+        good: bool,
+        now: Timestamp,
+        dice: &mut Dice,
+    ) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for key in keys(provider, country) {
+            // The circuit of a country exists only once an answer blamed the country.
+            let circuit = match &key.1 {
+                None => self.circuits.entry(key.clone()).or_default(),
+                Some(_) => match self.circuits.get_mut(&key) {
+                    Some(circuit) => circuit,
+                    None => continue,
+                },
+            };
+            if let Some((to, why)) = circuit.record(good, now, &self.policy, dice) {
+                changes.push(Change { provider: Arc::clone(provider), country: key.1, to, why });
+            }
+        }
+        changes
+    }
+
+    /// Opens a circuit at once: the provider refused for a reason that will not pass by itself.
+    pub fn trip(
+        &mut self,
+        provider: &Arc<str>,
+        country: Option<Country>,
+        why: &str,
+        now: Timestamp,
+        dice: &mut Dice,
+    ) -> Option<Change> {
+        let circuit = self.circuits.entry((Arc::clone(provider), country)).or_default();
+        if circuit.state(now) == CircuitState::Open {
+            return None;
+        }
+        circuit.open(now, &self.policy, dice);
+        Some(Change { provider: Arc::clone(provider), country, to: CircuitState::Open, why: why.to_owned() })
+    }
+
+    /// The state of every circuit that was ever used.
+    pub fn states(&self, now: Timestamp) -> impl Iterator<Item = (&Arc<str>, Option<Country>, CircuitState)> {
+        self.circuits.iter().map(move |((provider, country), circuit)| (provider, *country, circuit.state(now)))
+    }
+
+    fn of(&self, provider: &Arc<str>, country: Option<Country>) -> impl Iterator<Item = &Circuit> {
+        keys(provider, country).filter_map(|key| self.circuits.get(&key))
+    }
+}
+
+fn keys(provider: &Arc<str>, country: Option<Country>) -> impl Iterator<Item = (Arc<str>, Option<Country>)> + use<> {
+    let provider = Arc::clone(provider);
+    std::iter::once(None).chain(country.map(Some)).map(move |country| (Arc::clone(&provider), country))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1_000)
+    }
+
+    struct Fixture {
+        health: Health,
+        dice: Dice,
+        name: Arc<str>,
+    }
+
+    fn fixture() -> Fixture {
+        Fixture { health: Health::new(HealthPolicy::default()), dice: Dice::seeded(1), name: "p".into() }
+    }
+
+    impl Fixture {
+        fn record(&mut self, good: bool, now: Timestamp) -> Option<CircuitState> {
+            self.health.record(&self.name, None, good, now, &mut self.dice).first().map(|change| change.to)
+        }
+
+        fn admission(&self, now: Timestamp) -> Admission {
+            self.health.admission(&self.name, None, now)
+        }
+    }
+
+    #[test]
+    fn too_few_answers_say_nothing() {
+        let mut f = fixture();
+        assert!((0..9).all(|_| f.record(false, at(0)).is_none()));
+        assert_eq!(f.record(false, at(0)), Some(CircuitState::Open));
+    }
+
+    #[test]
+    fn old_failures_do_not_vote() {
+        let mut f = fixture();
+        assert!((0..9).all(|_| f.record(false, at(0)).is_none()));
+        assert_eq!(f.record(false, at(40)), None);
+    }
+
+    #[test]
+    fn a_minority_of_failures_is_borne() {
+        let mut f = fixture();
+        assert!((0..100).all(|i| f.record(i % 3 != 0, at(0)).is_none()));
+    }
+
+    #[test]
+    fn probes_are_few_and_close_it_or_open_it_for_longer() {
+        let mut f = fixture();
+        let name = Arc::clone(&f.name);
+        let _ = f.health.trip(&name, None, "credentials", at(0), &mut f.dice);
+        let Admission::OpenUntil(first) = f.admission(at(0)) else { panic!("open") };
+        assert!(first >= at(10) && first <= at(11));
+        for _ in 0..3 {
+            assert_eq!(f.health.begin(&name, None, at(12)), Admission::Pass);
+        }
+        assert!(matches!(f.health.begin(&name, None, at(12)), Admission::OpenUntil(_)), "three probes are out");
+        assert_eq!(f.record(false, at(13)), Some(CircuitState::Open));
+        let Admission::OpenUntil(second) = f.admission(at(13)) else { panic!("open") };
+        assert!(second >= at(33), "open for twice as long");
+        for _ in 0..2 {
+            assert_eq!(f.record(true, at(40)), None);
+        }
+        assert_eq!(f.record(true, at(40)), Some(CircuitState::Closed));
+        assert_eq!(f.admission(at(40)), Admission::Pass);
+    }
+
+    #[test]
+    fn lost_probes_stop_counting() {
+        let mut f = fixture();
+        let name = Arc::clone(&f.name);
+        let _ = f.health.trip(&name, None, "credentials", at(0), &mut f.dice);
+        for _ in 0..3 {
+            assert_eq!(f.health.begin(&name, None, at(12)), Admission::Pass);
+        }
+        assert_eq!(f.health.begin(&name, None, at(43)), Admission::Pass);
+    }
+
+    #[test]
+    fn a_country_can_be_shut_alone() {
+        let mut f = fixture();
+        let (name, china) = (Arc::clone(&f.name), Country::parse("CN"));
+        let change = f.health.trip(&name, china, "21408", at(0), &mut f.dice);
+        assert_eq!(change.map(|c| c.country), Some(china));
+        assert!(matches!(f.health.admission(&name, china, at(1)), Admission::OpenUntil(_)));
+        assert_eq!(f.health.admission(&name, Country::parse("US"), at(1)), Admission::Pass);
+    }
+}

@@ -1,0 +1,7 @@
+//! Pressure shared by all deliveries: may this key spend one more, and is this provider well.
+//!
+//! Pure: every function takes `now`; nothing here sleeps, logs or reads a clock. The worker holds one
+//! [`quota::Lanes`] and one [`health::Health`] and asks them before each attempt.
+
+pub mod health;
+pub mod quota;

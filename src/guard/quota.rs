@@ -1,0 +1,282 @@
+//! Lanes: may this provider or sender spend one more message, and if not, when.
+//!
+//! A lane gives out slots. The arithmetic is governor's (GCRA); it is asked at the earliest instant it
+//! names, so a slot in the future is reserved exactly and no two messages wait for the same one.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{NotKeyed, StateStore};
+use governor::{Quota, RateLimiter};
+
+use crate::challenge::Channel;
+use crate::clock::Timestamp;
+
+/// How many messages a lane takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// On average; above zero and finite.
+    pub per_second: f64,
+    /// At once, after a pause; at least 1.
+    pub burst: u32,
+}
+
+/// The hand of a clock that a lane turns itself.
+#[derive(Clone, Debug, Default)]
+struct Hand(Arc<AtomicU64>);
+
+impl Clock for Hand {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::from(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// governor's state of one lane, which can also be asked without being changed.
+#[derive(Clone, Debug)]
+struct Tat {
+    /// The theoretical arrival time in nanoseconds; `u64::MAX` before the first message.
+    nanos: Arc<AtomicU64>,
+    dry: Arc<AtomicBool>,
+}
+
+impl StateStore for Tat {
+    type Key = NotKeyed;
+
+    fn measure_and_replace<T, F, E>(&self, _key: &NotKeyed, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let held = self.nanos.load(Ordering::Relaxed);
+        let (granted, next) = decide((held != u64::MAX).then(|| Nanos::from(held)))?;
+        if !self.dry.load(Ordering::Relaxed) {
+            self.nanos.store(next.as_u64(), Ordering::Relaxed);
+        }
+        Ok(granted)
+    }
+}
+
+/// One limited way out: a provider on a channel, or one of its senders.
+#[derive(Debug)]
+struct Lane {
+    limiter: Option<(RateLimiter<NotKeyed, Tat, Hand, NoOpMiddleware<Nanos>>, Tat, Hand)>,
+    epoch: Timestamp,
+    paused_until: Timestamp,
+}
+
+impl Lane {
+    fn new(rate: Option<Rate>, now: Timestamp) -> Self {
+        let limiter = rate.and_then(quota).map(|quota| {
+            let tat = Tat { nanos: Arc::new(AtomicU64::new(u64::MAX)), dry: Arc::default() };
+            let hand = Hand::default();
+            (RateLimiter::new(quota, tat.clone(), hand.clone()), tat, hand)
+        });
+        // An hour of slack, so that a clock set back a little does not turn into a lane standing still.
+        Self { limiter, epoch: now - Duration::from_hours(1), paused_until: Timestamp::EPOCH }
+    }
+
+    /// The earliest instant at or after `nanos` at which one more may go; nothing is spent.
+    fn earliest(&self, nanos: u64) -> u64 {
+        let Some((limiter, tat, hand)) = &self.limiter else { return nanos };
+        tat.dry.store(true, Ordering::Relaxed);
+        hand.0.store(nanos, Ordering::Relaxed);
+        let earliest = match limiter.check() {
+            Ok(()) => nanos,
+            Err(not_until) => not_until.earliest_possible().as_u64().max(nanos),
+        };
+        tat.dry.store(false, Ordering::Relaxed);
+        earliest
+    }
+
+    /// Spends one at `nanos`, which [`Lane::earliest`] named.
+    fn spend(&self, nanos: u64) {
+        if let Some((limiter, _, hand)) = &self.limiter {
+            hand.0.store(nanos, Ordering::Relaxed);
+            let granted = limiter.check().is_ok();
+            debug_assert!(granted, "a slot that was named is granted");
+        }
+    }
+
+    fn nanos_at(&self, now: Timestamp) -> u64 {
+        let from = now.max(self.paused_until);
+        u64::try_from(from.since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Rounded up, so that whoever waits for it is never early.
+    fn timestamp_of(&self, nanos: u64) -> Timestamp {
+        self.epoch + Duration::from_millis(nanos.div_ceil(1_000_000))
+    }
+}
+
+fn quota(rate: Rate) -> Option<Quota> {
+    let burst = NonZeroU32::new(rate.burst).unwrap_or(NonZeroU32::MIN);
+    let period = Duration::try_from_secs_f64(1.0 / rate.per_second).ok()?;
+    Some(Quota::with_period(period.max(Duration::from_nanos(1)))?.allow_burst(burst))
+}
+
+/// What a lane is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LaneKey {
+    /// The provider.
+    pub provider: Arc<str>,
+    /// On which channel.
+    pub channel: Channel,
+    /// The sender; `None` is the provider as a whole.
+    pub sender: Option<Arc<str>>,
+}
+
+/// Every lane of this worker.
+#[derive(Debug, Default)]
+pub struct Lanes(HashMap<LaneKey, Lane>);
+
+impl Lanes {
+    /// Adds a lane that `rate` limits; without one it only takes pauses.
+    pub fn insert(&mut self, key: LaneKey, rate: Option<Rate>, now: Timestamp) {
+        self.0.insert(key, Lane::new(rate, now));
+    }
+
+    /// When one more message may go by `provider` on `channel` from `sender`. Nothing is spent.
+    #[must_use]
+    pub fn earliest(
+        &self,
+        provider: &Arc<str>,
+        channel: Channel,
+        sender: Option<&Arc<str>>,
+        now: Timestamp,
+    ) -> Timestamp {
+        let mut at = now;
+        for lane in self.of(provider, channel, sender) {
+            at = at.max(lane.timestamp_of(lane.earliest(lane.nanos_at(now))));
+        }
+        at
+    }
+
+    /// Takes the next slot for one message, if it comes before `latest`.
+    ///
+    /// # Errors
+    /// When the slot would come too late, when it would come; nothing is spent then.
+    pub fn reserve(
+        &self,
+        provider: &Arc<str>,
+        channel: Channel,
+        sender: Option<&Arc<str>>,
+        now: Timestamp,
+        latest: Timestamp,
+    ) -> Result<Timestamp, Timestamp> {
+        let slot = self.earliest(provider, channel, sender, now);
+        if slot >= latest {
+            return Err(slot);
+        }
+        for lane in self.of(provider, channel, sender) {
+            // A lane that is free earlier spends at its own exact instant only where it alone decides; beside
+            // another that decides, it spends when the message really goes.
+            let own = lane.earliest(lane.nanos_at(now));
+            let nanos = if lane.timestamp_of(own) == slot { own } else { lane.earliest(lane.nanos_at(slot)) };
+            lane.spend(nanos);
+        }
+        Ok(slot)
+    }
+
+    /// Keeps a lane still until `until`: the provider said so.
+    pub fn pause(&mut self, key: &LaneKey, until: Timestamp) {
+        if let Some(lane) = self.0.get_mut(key) {
+            lane.paused_until = lane.paused_until.max(until);
+        }
+    }
+
+    fn of(&self, provider: &Arc<str>, channel: Channel, sender: Option<&Arc<str>>) -> impl Iterator<Item = &Lane> {
+        let key =
+            |sender: Option<&Arc<str>>| LaneKey { provider: Arc::clone(provider), channel, sender: sender.cloned() };
+        let whole = self.0.get(&key(None));
+        let own = sender.and_then(|sender| self.0.get(&key(Some(sender))));
+        whole.into_iter().chain(own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::EPOCH;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn lanes(provider: Option<Rate>, sender: Option<Rate>) -> (Lanes, Arc<str>, Arc<str>) {
+        let (name, from): (Arc<str>, Arc<str>) = ("p".into(), "+1".into());
+        let mut lanes = Lanes::default();
+        let key = |sender| LaneKey { provider: Arc::clone(&name), channel: Channel::Sms, sender };
+        lanes.insert(key(None), provider, NOW);
+        lanes.insert(key(Some(Arc::clone(&from))), sender, NOW);
+        (lanes, name, from)
+    }
+
+    #[test]
+    fn slots_are_exact_and_each_is_given_once() {
+        let (lanes, p, _) = lanes(Some(Rate { per_second: 300.0, burst: 1 }), None);
+        let slots: Vec<_> =
+            (0..301).map(|_| lanes.reserve(&p, Channel::Sms, None, NOW, Timestamp::MAX).expect("free")).collect();
+        assert_eq!(slots[0], NOW);
+        assert_eq!(slots[300], at(1_000), "300 a second are 300 a second, not 250");
+        assert!(slots.is_sorted());
+    }
+
+    #[test]
+    fn a_burst_goes_at_once() {
+        let (lanes, p, _) = lanes(Some(Rate { per_second: 10.0, burst: 5 }), None);
+        let slots: Vec<_> = (0..7)
+            .map(|_| lanes.reserve(&p, Channel::Sms, None, NOW, Timestamp::MAX).expect("free").as_millis())
+            .collect();
+        assert_eq!(slots, [0, 0, 0, 0, 0, 100, 200]);
+    }
+
+    #[test]
+    fn the_slower_of_provider_and_sender_decides() {
+        let (lanes, p, from) =
+            lanes(Some(Rate { per_second: 100.0, burst: 1 }), Some(Rate { per_second: 1.0, burst: 1 }));
+        let reserve = |sender| lanes.reserve(&p, Channel::Sms, sender, NOW, Timestamp::MAX).expect("free").as_millis();
+        assert_eq!([reserve(Some(&from)), reserve(Some(&from)), reserve(Some(&from))], [0, 1_000, 2_000]);
+    }
+
+    #[test]
+    fn nothing_is_spent_on_a_slot_that_comes_too_late() {
+        let (lanes, p, _) = lanes(Some(Rate { per_second: 1.0, burst: 1 }), None);
+        assert_eq!(lanes.reserve(&p, Channel::Sms, None, NOW, at(1_000)), Ok(NOW));
+        assert_eq!(lanes.reserve(&p, Channel::Sms, None, NOW, at(1_000)), Err(at(1_000)));
+        assert_eq!(lanes.reserve(&p, Channel::Sms, None, NOW, at(1_001)), Ok(at(1_000)));
+    }
+
+    #[test]
+    fn a_pause_holds_even_an_unlimited_lane() {
+        let (mut lanes, p, _) = lanes(None, None);
+        lanes.pause(&LaneKey { provider: Arc::clone(&p), channel: Channel::Sms, sender: None }, at(5_000));
+        assert_eq!(lanes.earliest(&p, Channel::Sms, None, NOW), at(5_000));
+        assert_eq!(lanes.earliest(&p, Channel::Sms, None, at(6_000)), at(6_000));
+    }
+
+    proptest::proptest! {
+        /// I9: whatever the order of asking, no window of a second holds more than rate + burst.
+        #[test]
+        fn no_second_holds_more_than_rate_and_burst(per_second in 1u32..400, burst in 1u32..50, gaps in proptest::collection::vec(0i64..50, 1..400)) {
+            let (lanes, p, _) = lanes(Some(Rate { per_second: f64::from(per_second), burst }), None);
+            let mut now = 0;
+            let mut slots: Vec<i64> = gaps.iter().map(|gap| {
+                now += gap;
+                lanes.reserve(&p, Channel::Sms, None, at(now), Timestamp::MAX).expect("free").as_millis()
+            }).collect();
+            slots.sort_unstable();
+            for (i, start) in slots.iter().enumerate() {
+                let held = slots[i..].iter().take_while(|slot| **slot < start + 1_000).count();
+                proptest::prop_assert!(held <= (per_second + burst) as usize, "{held} in one second");
+            }
+        }
+    }
+}
