@@ -4,6 +4,7 @@ pub mod challenge;
 pub mod clock;
 pub mod delivery;
 pub mod guard;
+pub mod ledger;
 pub mod phone;
 pub mod provider;
 pub mod secret;

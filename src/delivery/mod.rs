@@ -22,6 +22,7 @@ pub mod outcome;
 pub mod policy;
 pub mod route;
 pub mod verdict;
+pub mod version;
 
 use admission::Rejection;
 use outcome::{AttemptReport, Outcome, ReceiptStatus, UnusedWhy};
@@ -286,7 +287,7 @@ impl Delivery {
     }
 
     /// The hops of the plan, in order.
-    #[must_use] 
+    #[must_use]
     pub fn plan(&self) -> impl ExactSizeIterator<Item = &Hop> {
         self.hops.iter().map(|track| &track.hop)
     }
@@ -310,7 +311,7 @@ impl Delivery {
     }
 
     /// Which hops were tried, oldest first, and what each came to.
-    #[must_use] 
+    #[must_use]
     pub fn attempts(&self) -> impl DoubleEndedIterator<Item = (&Hop, &AttemptReport)> {
         self.attempts.iter().map(|attempt| (&self.hops[attempt.hop].hop, &attempt.report))
     }

@@ -1,0 +1,60 @@
+//! What goes over the wire: versioned JSON ↔ challenges, signals, outcomes, parked deliveries.
+//!
+//! [`challenge`] reads what upstream asks, [`parked`] what the courier keeps in the broker for later, and
+//! this file writes outcomes. Everything is checked here, once; inside there are only checked types.
+
+use bytes::Bytes;
+
+use super::{Properties, Publication, Route};
+use crate::challenge::Origin;
+use crate::clock::Timestamp;
+use crate::delivery::outcome::Outcome;
+
+pub mod challenge;
+pub mod parked;
+pub mod strict;
+
+/// The AMQP `type` of outcomes.
+pub const OUTCOME_TYPE: &str = "mfa.outcome.v1";
+/// The AMQP `type` of parked deliveries and signals.
+pub const PARKED_TYPE: &str = "mfa.courier.parked.v1";
+/// The AMQP `app_id` of everything the courier publishes.
+pub const APP_ID: &str = "mfa-courier";
+
+/// An outcome as a publication, for the challenge that came by `origin`.
+#[must_use]
+pub fn outcome(outcome: &Outcome, origin: &Origin) -> Publication {
+    let properties = Properties {
+        content_type: Some("application/json".to_owned()),
+        message_id: Some(outcome.id.clone()),
+        correlation_id: Some(origin.correlation_id.clone().unwrap_or_else(|| outcome.challenge_id.to_string())),
+        timestamp: Some(outcome.occurred_at),
+        kind: Some(OUTCOME_TYPE.to_owned()),
+        app_id: Some(APP_ID.to_owned()),
+        traceparent: origin.traceparent.clone(),
+        ..Properties::default()
+    };
+    Publication { route: Route::Outcome(outcome.routing_key()), properties, body: to_json(outcome), expiration: None }
+}
+
+/// A message that can't be read, whole, on its way to quarantine.
+#[must_use]
+pub fn quarantined(
+    source: &str,
+    why: &str,
+    properties: Properties,
+    body: Bytes,
+    now: Timestamp,
+    keep: std::time::Duration,
+) -> Publication {
+    let note = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let headers =
+        vec![note("x-courier-why", why), note("x-courier-from", source), note("x-courier-at", &now.to_string())];
+    let properties = Properties { headers, ..properties };
+    Publication { route: Route::Quarantine, properties, body, expiration: Some(keep) }
+}
+
+/// Our own types always have a JSON form: maps with string keys and finite numbers.
+fn to_json(value: &impl serde::Serialize) -> Bytes {
+    serde_json::to_vec(value).map(Bytes::from).unwrap_or_default()
+}
