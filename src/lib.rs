@@ -8,3 +8,5 @@ pub mod ledger;
 pub mod phone;
 pub mod provider;
 pub mod secret;
+pub mod telemetry;
+pub mod worker;

@@ -74,9 +74,18 @@ pub struct Properties {
     pub headers: Vec<(String, String)>,
 }
 
-/// Why the broker took a message out of a queue by itself.
+/// The broker took a message out of a queue by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Death {
+pub struct Death {
+    /// Why.
+    pub why: DeathWhy,
+    /// Out of which queue, where it is one that is consumed here.
+    pub from: Option<Source>,
+}
+
+/// Why the broker took a message out of a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeathWhy {
     /// Its time to live ran out.
     Expired,
     /// It was delivered too often.

@@ -24,3 +24,18 @@ impl Version {
         Self { lineage, step: self.step + 1 }
     }
 }
+
+impl super::Delivery {
+    /// Takes the content hash that this worker computed: keys of hashes differ between lives of a worker.
+    pub fn recognise_as(&mut self, content: crate::challenge::ContentHash) {
+        self.challenge.content = content;
+    }
+}
+
+impl super::verdict::AttemptResult {
+    /// Whether a message with this result may have reached the person.
+    #[must_use]
+    pub const fn may_have_arrived(self) -> bool {
+        matches!(self, Self::Accepted | Self::Unknown)
+    }
+}

@@ -114,6 +114,12 @@ impl Reader {
         ContentHash(self.hash(&serde_json::to_vec(&content).unwrap_or_default()))
     }
 
+    /// What providers may know an attempt by: it differs for each and says nothing.
+    #[must_use]
+    pub fn reference(&self, id: &ChallengeId, attempt: u32) -> String {
+        format!("{:016x}-{attempt}", self.hash(id.as_str().as_bytes()))
+    }
+
     fn hash(&self, bytes: &[u8]) -> u64 {
         let tag = hmac::sign(&self.content_key, bytes);
         tag.as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
@@ -130,6 +136,21 @@ impl Reader {
             return Err("`content_encoding` is not supported".to_owned());
         }
         strict::object(body)
+    }
+
+    /// A challenge of which only the envelope could be read: enough to give it a final outcome.
+    #[must_use]
+    pub fn stand_in(
+        &self,
+        id: ChallengeId,
+        tenant: String,
+        correlation_id: Option<String>,
+        reply_to: Option<String>,
+        now: Timestamp,
+    ) -> Challenge {
+        let properties = Properties { correlation_id, reply_to, ..Properties::default() };
+        let challenge = self.stub(id, &Fields(&Map::new()), &properties, now);
+        Challenge { tenant, ..challenge }
     }
 
     /// What outcomes need even where the rest is wrong.

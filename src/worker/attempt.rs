@@ -1,0 +1,216 @@
+//! One attempt: slot, permit, circuit, the right to send, the request, and what its answer means.
+
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::Desk;
+use super::flow::{Claim, Task};
+use super::pressure::{Permit, country};
+use crate::broker::DELAY_LEVELS;
+use crate::challenge::{Challenge, ChallengeId, Note};
+use crate::clock::{Clock, Timestamp};
+use crate::delivery::policy::SEND_RIGHT_MARGIN;
+use crate::delivery::route::Hop;
+use crate::delivery::verdict::{AttemptResult, Verdict};
+use crate::delivery::{Blocked, Event, LEAST_TIME, PATIENCE, backoff};
+use crate::guard::health::Admission;
+use crate::ledger::Phase;
+use crate::provider::{Message, Reply};
+use crate::secret::Secret;
+use crate::telemetry::metrics;
+
+/// What the broker's shortest delay is; a shorter wait is slept for, always.
+pub(super) const SHORTEST_DELAY: Duration = Duration::from_millis(DELAY_LEVELS[0] as u64);
+
+/// A place to sleep, where one is needed.
+pub(super) struct Place(#[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>);
+
+impl Desk {
+    /// Whether `until` may be slept for inside the worker.
+    pub(super) fn place_to_sleep(&self, until: Timestamp, now: Timestamp) -> Option<Place> {
+        let wait = until.since(now);
+        if wait < SHORTEST_DELAY {
+            return Some(Place(None));
+        }
+        let short = wait <= PATIENCE && !self.draining.is_cancelled();
+        short.then(|| self.tools.pressure.sleeper()).flatten().map(|place| Place(Some(place)))
+    }
+
+    /// Sleeps until then, until news of the challenge comes, or until the worker drains.
+    pub(super) async fn sleep(&self, id: &ChallengeId, until: Timestamp) {
+        let news = self.listen_for(id);
+        tokio::select! {
+            () = self.tools.clock.sleep_until(until) => {}
+            () = news.notified() => {}
+            () = self.draining.cancelled(), if until.since(self.tools.clock.now()) >= SHORTEST_DELAY => {}
+        }
+        drop(news);
+        self.stop_listening(id);
+    }
+
+    fn listen_for(&self, id: &ChallengeId) -> std::sync::Arc<tokio::sync::Notify> {
+        let mut sleeping = self.sleeping.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        std::sync::Arc::clone(sleeping.entry(id.clone()).or_default())
+    }
+
+    fn stop_listening(&self, id: &ChallengeId) {
+        let mut sleeping = self.sleeping.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Only the last of several sleepers takes the bell away.
+        if sleeping.get(id).is_some_and(|news| std::sync::Arc::strong_count(news) == 1) {
+            sleeping.remove(id);
+        }
+    }
+}
+
+/// The right to write one request: not longer than an attempt may take, never past the deadline.
+struct SendRight(Instant);
+
+impl SendRight {
+    fn new(challenge: &Challenge, timeout: Duration, now: Timestamp) -> Self {
+        let lasts = (timeout + SEND_RIGHT_MARGIN).min(challenge.expires_at.since(now));
+        Self(Clock::instant() + lasts)
+    }
+
+    fn has_lapsed(&self) -> bool {
+        Clock::instant() >= self.0
+    }
+}
+
+impl Task {
+    /// Carries out [`crate::delivery::Step::Attempt`]; `None` where somebody else owns the delivery now.
+    pub(super) async fn attempt(&mut self, index: usize) -> Option<Event> {
+        let hop = self.delivery.hop(index).clone();
+        let permit = match self.pace(index, &hop).await {
+            Ok(permit) => permit,
+            Err(why) => {
+                // Facts may have come while it slept.
+                return match self.refresh().await {
+                    Claim::Lost => None,
+                    Claim::Gone => self.after(Claim::Gone),
+                    Claim::Held | Claim::FactsMoved => Some(Event::Blocked { hop: index, why }),
+                };
+            }
+        };
+        let timeout = *self.desk.tools.policy.attempt_timeout.get(hop.channel);
+        let now = self.now();
+        let right = SendRight::new(self.delivery.challenge(), timeout, now);
+        let message = self.message(&hop, now);
+        let mut begun = self.delivery.clone();
+        begun.begin(index, now);
+        match self.write(Phase::Working(std::sync::Arc::new(begun))).await {
+            Claim::Held => self.delivery.begin(index, now),
+            claim => return self.after(claim),
+        }
+        self.report_fallback(&hop);
+        if right.has_lapsed() || now + LEAST_TIME > self.delivery.challenge().expires_at {
+            return Some(Event::Blocked { hop: index, why: Blocked::NotWritten });
+        }
+        let verdict = self.send(&hop, message, timeout, now).await;
+        drop(permit);
+        let at = self.now();
+        self.account(&hop, &verdict, at.since(now), at);
+        Some(Event::Answered { verdict, at, segments: None })
+    }
+
+    /// Slot, permit, circuit: in this order, so that whoever waits for a slot starves nobody of a permit.
+    async fn pace(&self, index: usize, hop: &Hop) -> Result<Permit, Blocked> {
+        let pressure = &self.desk.tools.pressure;
+        let (now, expires_at) = (self.now(), self.delivery.challenge().expires_at);
+        if !self.delivery.holds_slot(index) {
+            let slot = pressure.reserve(hop, now, expires_at - LEAST_TIME).map_err(Blocked::SlotAt)?;
+            if slot > now {
+                metrics::rate_limited(&hop.provider, "lane");
+                let place = self.desk.place_to_sleep(slot, now).ok_or(Blocked::SlotReserved(slot))?;
+                self.desk.sleep(&self.delivery.challenge().id, slot).await;
+                drop(place);
+                if self.now() < slot {
+                    return Err(Blocked::SlotReserved(slot));
+                }
+            }
+        }
+        let patience = PATIENCE.min(expires_at.since(self.now()));
+        let permit = pressure.permit(&hop.provider, patience).await.ok_or_else(|| {
+            metrics::rate_limited(&hop.provider, "in_flight");
+            Blocked::SlotAt(self.now() + PATIENCE + self.spread())
+        })?;
+        match pressure.admit(&hop.provider, country(&self.delivery, hop), self.now()) {
+            Admission::Pass => Ok(permit),
+            Admission::OpenUntil(until) => Err(Blocked::CircuitOpen(until + self.spread() / 4)),
+        }
+    }
+
+    /// Up to two seconds by the challenge's own chance, so that many that wait do not come back at once.
+    fn spread(&self) -> Duration {
+        self.desk.dice().up_to(PATIENCE)
+    }
+
+    fn message(&mut self, hop: &Hop, now: Timestamp) -> Option<Message> {
+        let tools = &self.desk.tools;
+        let challenge = self.delivery.challenge();
+        let locale = tools.policy.tenant(&challenge.tenant).and_then(|tenant| tenant.locale.as_deref());
+        let rendered = tools.texts.render(challenge, hop.channel, locale)?;
+        let message = Message {
+            reference: tools.reader.reference(&challenge.id, self.delivery.next_attempt()),
+            address: challenge.methods.get(hop.method)?.address.clone(),
+            sender: hop.sender.clone(),
+            text: Secret::new(rendered.text),
+            code: challenge.code.clone(),
+            language: rendered.language,
+            purpose: challenge.purpose.clone(),
+            tenant: challenge.tenant.clone(),
+            validity: challenge.expires_at.since(now),
+        };
+        if rendered.by_default {
+            self.delivery.note(Note::TextDefault);
+        }
+        Some(message)
+    }
+
+    async fn send(&self, hop: &Hop, message: Option<Message>, timeout: Duration, now: Timestamp) -> Verdict {
+        let Some(message) = message else {
+            return Verdict::of(AttemptResult::Content).because("no text can be made for this channel");
+        };
+        let Some(provider) = self.desk.tools.roster.get(&hop.provider) else {
+            return Verdict::of(AttemptResult::Provider).because("the provider is not configured any more");
+        };
+        let lasts = timeout.min(self.delivery.challenge().expires_at.since(now));
+        let deadline = Clock::instant() + lasts;
+        // The provider keeps to the deadline itself and knows how far its request came; this one is for bugs.
+        let reply = tokio::time::timeout_at(deadline + Duration::from_millis(200), provider.send(&message, deadline));
+        let reply = reply.await.unwrap_or_else(|_| Reply::InDoubt { why: "no answer in time".to_owned() });
+        provider.classify(hop.channel, &reply)
+    }
+
+    /// Health, lanes, figures and the log line of an answer.
+    fn account(&mut self, hop: &Hop, verdict: &Verdict, took: Duration, at: Timestamp) {
+        let desk = std::sync::Arc::clone(&self.desk);
+        let country = country(&self.delivery, hop);
+        desk.tools.pressure.learn(hop, country, verdict, at, &mut self.dice);
+        if verdict.result == AttemptResult::Throttled {
+            let tries = 1;
+            let wait = backoff::after_throttled(&desk.tools.policy.retry, tries, verdict.retry_after, &mut self.dice);
+            desk.tools.pressure.pause(hop, verdict.scope, at + wait);
+        }
+        metrics::attempt(&hop.provider, hop.channel, country, verdict.result, took);
+        let challenge = self.delivery.challenge();
+        tracing::debug!(
+            challenge.id = %challenge.id,
+            provider = hop.provider.as_ref(),
+            channel = hop.channel.as_str(),
+            result = verdict.result.as_str(),
+            code = verdict.code.as_deref(),
+            took_ms = took.as_millis(),
+            "attempt answered"
+        );
+    }
+
+    fn report_fallback(&self, to: &Hop) {
+        if let Some((from, report)) = self.delivery.attempts().next_back()
+            && from.provider != to.provider
+        {
+            metrics::fallback(&from.provider, &to.provider, report.result.as_str());
+        }
+    }
+}

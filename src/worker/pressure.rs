@@ -1,0 +1,221 @@
+//! The shared state that attempts press against: lanes, circuits, permits, and places to sleep.
+//!
+//! The arithmetic is [`crate::guard`]'s; here it is put behind locks that are never held over I/O.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::challenge::Channel;
+use crate::clock::{Dice, Timestamp};
+use crate::delivery::route::Hop;
+use crate::delivery::verdict::{AttemptResult, Scope, Verdict};
+use crate::delivery::{Condition, Delivery};
+use crate::guard::health::{Admission, Change, CircuitState, Health, HealthPolicy};
+use crate::guard::quota::{LaneKey, Lanes, Rate};
+use crate::phone::Country;
+use crate::telemetry::metrics;
+
+/// How one provider is limited on one channel.
+#[derive(Clone, Debug)]
+pub struct LaneSettings {
+    /// Its name.
+    pub provider: Arc<str>,
+    /// On which channel.
+    pub channel: Channel,
+    /// As a whole.
+    pub rate: Option<Rate>,
+    /// Each of its senders that is limited.
+    pub senders: Vec<(Arc<str>, Rate)>,
+}
+
+/// Lanes, circuits, permits and places to sleep of one worker.
+pub struct Pressure {
+    lanes: Mutex<Lanes>,
+    health: Mutex<Health>,
+    permits: HashMap<Arc<str>, (Arc<Semaphore>, u32)>,
+    sleepers: Arc<Semaphore>,
+}
+
+/// The right to have one more request open at a provider.
+pub struct Permit {
+    held: Option<OwnedSemaphorePermit>,
+    provider: Arc<str>,
+    open: Arc<Semaphore>,
+    of: u32,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        drop(self.held.take());
+        report_in_flight(&self.provider, &self.open, self.of);
+    }
+}
+
+fn report_in_flight(provider: &Arc<str>, open: &Semaphore, of: u32) {
+    let free = u32::try_from(open.available_permits()).unwrap_or(u32::MAX);
+    metrics::in_flight(provider, of.saturating_sub(free));
+}
+
+impl Pressure {
+    /// All lanes free, all circuits closed. `in_flight` is per provider; `sleepers` bounds how many
+    /// deliveries may wait inside the worker.
+    #[must_use]
+    pub fn new(
+        lanes: &[LaneSettings],
+        in_flight: &[(Arc<str>, u32)],
+        health: HealthPolicy,
+        sleepers: usize,
+        now: Timestamp,
+    ) -> Self {
+        let mut made = Lanes::default();
+        for lane in lanes {
+            let key = |sender| LaneKey { provider: Arc::clone(&lane.provider), channel: lane.channel, sender };
+            made.insert(key(None), lane.rate, now);
+            for (sender, rate) in &lane.senders {
+                made.insert(key(Some(Arc::clone(sender))), Some(*rate), now);
+            }
+        }
+        let permit = |(provider, most): &(Arc<str>, u32)| {
+            (Arc::clone(provider), (Arc::new(Semaphore::new(*most as usize)), *most))
+        };
+        Self {
+            lanes: Mutex::new(made),
+            health: Mutex::new(Health::new(health)),
+            permits: in_flight.iter().map(permit).collect(),
+            sleepers: Arc::new(Semaphore::new(sleepers)),
+        }
+    }
+
+    /// How each hop of a plan stands.
+    pub fn conditions(&self, delivery: &Delivery, now: Timestamp) -> Vec<Condition> {
+        let (lanes, health) = (lock(&self.lanes), lock(&self.health));
+        let condition = |hop: &Hop| {
+            let country = country(delivery, hop);
+            match health.admission(&hop.provider, country, now) {
+                Admission::OpenUntil(until) => Condition::OpenUntil(until),
+                Admission::Pass => match lanes.earliest(&hop.provider, hop.channel, hop.sender.as_ref(), now) {
+                    slot if slot > now => Condition::SlotAt(slot),
+                    _ => Condition::Ready,
+                },
+            }
+        };
+        delivery.plan().map(condition).collect()
+    }
+
+    /// Takes the next slot for a hop, if it comes before `latest`.
+    pub fn reserve(&self, hop: &Hop, now: Timestamp, latest: Timestamp) -> Result<Timestamp, Timestamp> {
+        lock(&self.lanes).reserve(&hop.provider, hop.channel, hop.sender.as_ref(), now, latest)
+    }
+
+    /// A place to sleep inside the worker, if one is free.
+    pub fn sleeper(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.sleepers).try_acquire_owned().ok()
+    }
+
+    /// Waits at most `patience` for the right to open one more request.
+    pub async fn permit(&self, provider: &Arc<str>, patience: Duration) -> Option<Permit> {
+        let Some((open, of)) = self.permits.get(provider).map(|(open, of)| (Arc::clone(open), *of)) else {
+            return Some(Permit {
+                held: None,
+                provider: Arc::clone(provider),
+                open: Arc::new(Semaphore::new(0)),
+                of: 0,
+            });
+        };
+        let held = match Arc::clone(&open).try_acquire_owned() {
+            Ok(held) => held,
+            Err(_) => {
+                // Whoever waits holds a message: only as many wait as there are places to sleep.
+                let _place = self.sleeper()?;
+                tokio::time::timeout(patience, Arc::clone(&open).acquire_owned()).await.ok()?.ok()?
+            }
+        };
+        report_in_flight(provider, &open, of);
+        Some(Permit { held: Some(held), provider: Arc::clone(provider), open, of })
+    }
+
+    /// Asks the circuit; on [`Admission::Pass`] the answer is to be reported by [`Pressure::learn`].
+    pub fn admit(&self, provider: &Arc<str>, country: Option<Country>, now: Timestamp) -> Admission {
+        lock(&self.health).begin(provider, country, now)
+    }
+
+    /// Takes in what an answer says about its provider: its circuit, its lane.
+    pub fn learn(&self, hop: &Hop, country: Option<Country>, verdict: &Verdict, now: Timestamp, dice: &mut Dice) {
+        let provider = &hop.provider;
+        let changes = match verdict.result {
+            AttemptResult::Provider => self.trip(hop, country, verdict, now, dice),
+            AttemptResult::Transient | AttemptResult::Unknown => {
+                lock(&self.health).record(provider, country, false, now, dice)
+            }
+            AttemptResult::Accepted | AttemptResult::Recipient | AttemptResult::DeviceGone | AttemptResult::Content => {
+                lock(&self.health).record(provider, country, true, now, dice)
+            }
+            // It said when to come back; that is health of a kind.
+            AttemptResult::Throttled => Vec::new(),
+        };
+        changes.iter().for_each(report);
+    }
+
+    fn trip(
+        &self,
+        hop: &Hop,
+        country: Option<Country>,
+        verdict: &Verdict,
+        now: Timestamp,
+        dice: &mut Dice,
+    ) -> Vec<Change> {
+        let code = verdict.code.as_deref().unwrap_or("refused");
+        let why = format!("the provider's answer {code} is about credentials, funds, sender or configuration");
+        let mut health = lock(&self.health);
+        match verdict.scope {
+            Scope::Provider => health.trip(&hop.provider, None, &why, now, dice).into_iter().collect(),
+            Scope::Country => health.trip(&hop.provider, country, &why, now, dice).into_iter().collect(),
+            Scope::Sender => health.record(&hop.provider, country, false, now, dice),
+        }
+    }
+
+    /// Keeps a lane still until `until`, as its provider asked.
+    pub fn pause(&self, hop: &Hop, scope: Scope, until: Timestamp) {
+        let sender = match scope {
+            Scope::Sender => hop.sender.clone(),
+            Scope::Provider | Scope::Country => None,
+        };
+        let key = LaneKey { provider: Arc::clone(&hop.provider), channel: hop.channel, sender };
+        lock(&self.lanes).pause(&key, until);
+        metrics::rate_limited(&hop.provider, "provider");
+    }
+
+    /// Reports every circuit's state.
+    pub fn report(&self, now: Timestamp) {
+        for (provider, country, state) in lock(&self.health).states(now) {
+            metrics::provider_state(provider, country, state);
+        }
+    }
+}
+
+fn report(change: &Change) {
+    metrics::provider_state(&change.provider, change.country, change.to);
+    let (provider, country) = (change.provider.as_ref(), change.country.map_or("all", |_| "one"));
+    let destination = change.country.map(|country| country.to_string()).unwrap_or_default();
+    match change.to {
+        CircuitState::Open => {
+            tracing::warn!(provider, scope = country, destination, why = change.why, "circuit opened")
+        }
+        CircuitState::HalfOpen | CircuitState::Closed => {
+            tracing::info!(provider, scope = country, destination, why = change.why, "circuit closed");
+        }
+    }
+}
+
+/// The country that a hop of `delivery` leads to.
+pub fn country(delivery: &Delivery, hop: &Hop) -> Option<Country> {
+    delivery.challenge().methods.get(hop.method).and_then(crate::challenge::Method::country)
+}
+
+/// No code that can panic runs under these locks; a poisoned one is as good as a whole one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,143 @@
+//! Signals carry facts, never work: a fact is recorded; if its delivery is parked, that is continued or
+//! concluded at once; and only then is the signal acked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Desk;
+use super::settle::Letter;
+use crate::broker::wire::parked;
+use crate::broker::{Delivered, Route};
+use crate::challenge::ChallengeId;
+use crate::clock::Timestamp;
+use crate::delivery::outcome::{Outcome, Status};
+use crate::delivery::verdict::AttemptResult;
+use crate::delivery::version::Version;
+use crate::delivery::{Delivery, Event, Fact, Facts, Step};
+use crate::ledger::{Entry, Expected, Phase, Record, Written};
+use crate::telemetry::metrics;
+
+/// How long a signal waits before it is tried again.
+const RETRY_DELAY_MS: u32 = 800;
+
+/// A signal as upstream published it.
+pub(super) async fn arrived(desk: &Arc<Desk>, delivered: Delivered) {
+    let now = desk.tools.clock.now();
+    match desk.tools.reader.signal(&delivered.routing_key, &delivered.properties, &delivered.body) {
+        Ok((id, fact)) => {
+            let until = now + desk.tools.policy.max_ttl;
+            record(desk, id, fact, until, Letter::new(delivered, None, now, desk)).await;
+        }
+        Err(why) => desk.quarantine(delivered, &why).await,
+    }
+}
+
+/// Records a fact and lets it take effect; parks it where the ledger can't take it now.
+pub(super) async fn record(desk: &Arc<Desk>, id: ChallengeId, fact: Fact, until: Timestamp, letter: Letter) {
+    let Some(appended) = desk.append(&id, fact.clone()).await else {
+        let now = desk.tools.clock.now();
+        if now < until {
+            let due = now + Duration::from_millis(u64::from(RETRY_DELAY_MS));
+            let route = Route::Delay(RETRY_DELAY_MS);
+            desk.publish(parked::signal(&id, &fact, until, due, desk.tools.ledger.epoch(), route)).await;
+        }
+        return letter.ack(desk).await;
+    };
+    if appended.is_new {
+        count_conversion(&appended.record, &fact);
+    } else {
+        metrics::duplicate("signal");
+    }
+    desk.wake(&id);
+    let mut record = appended.record;
+    loop {
+        match take_effect(desk, &id, &record).await {
+            Effect::Nothing => return letter.ack(desk).await,
+            Effect::Stored(version, Phase::Concluded(word)) => return desk.conclude(&id, version, &word, letter).await,
+            Effect::Stored(version, Phase::Parked { delivery, due }) => {
+                return desk.continue_later(version, &delivery, due, letter).await;
+            }
+            Effect::Stored(_, Phase::FactsOnly | Phase::Working(_)) | Effect::Moved(None) => {
+                return letter.ack(desk).await;
+            }
+            Effect::Moved(Some(newer)) => record = newer,
+        }
+    }
+}
+
+/// What a fact brings about.
+enum Effect {
+    /// Whoever works on the challenge will take it in, or it came after the end.
+    Nothing,
+    /// This state is stored now and has to be published before the signal is acked.
+    Stored(Version, Phase),
+    /// The record changed meanwhile.
+    Moved(Option<Record>),
+}
+
+async fn take_effect(desk: &Arc<Desk>, id: &ChallengeId, record: &Record) -> Effect {
+    let Phase::Parked { delivery, due } = &record.phase else {
+        let stored = matches!(record.phase, Phase::Concluded(_)) && !record.published;
+        return if stored { Effect::Stored(record.version, record.phase.clone()) } else { Effect::Nothing };
+    };
+    let mut delivery = delivery.as_ref().clone();
+    if record.published {
+        delivery.interims_published();
+    }
+    let (phase, concluded) = match decide(desk, &mut delivery, record) {
+        Step::Conclude(outcome) => {
+            let word = desk.word(delivery.interims(), &outcome, delivery.challenge());
+            (Phase::Concluded(Arc::new(word)), Some(outcome))
+        }
+        Step::Attempt(_) => {
+            let due = desk.tools.clock.now();
+            (Phase::Parked { delivery: Arc::new(delivery.clone()), due }, None)
+        }
+        Step::Wait(until) if until < *due => (Phase::Parked { delivery: Arc::new(delivery.clone()), due: until }, None),
+        Step::Wait(_) if record.published => return Effect::Nothing,
+        Step::Wait(_) => return Effect::Stored(record.version, record.phase.clone()),
+    };
+    let version = record.version.next();
+    let challenge = delivery.challenge();
+    let keep_until = challenge.expires_at.max(desk.tools.clock.now()) + desk.tools.retention;
+    let entry = Entry { version, phase: phase.clone(), content: challenge.content, keep_until };
+    let expected = Expected { version: Some(record.version), facts: record.facts.len() };
+    match desk.write(id, expected, entry).await {
+        Written::Done => {
+            if let Some(outcome) = concluded {
+                desk.count(&outcome, challenge);
+            }
+            Effect::Stored(version, phase)
+        }
+        Written::Lost(newer) => Effect::Moved(newer),
+    }
+}
+
+fn decide(desk: &Desk, delivery: &mut Delivery, record: &Record) -> Step {
+    let now = desk.tools.clock.now();
+    let conditions = desk.tools.pressure.conditions(delivery, now);
+    let facts = Facts { signals: &record.facts, conditions };
+    delivery.advance(Event::Look, &facts, &desk.tools.policy, now, &mut desk.dice())
+}
+
+/// A verification is a conversion for the provider, country and channel that delivered.
+fn count_conversion(record: &Record, fact: &Fact) {
+    let Fact::Verified { .. } = fact else { return };
+    match &record.phase {
+        Phase::FactsOnly => {}
+        Phase::Parked { delivery, .. } | Phase::Working(delivery) => {
+            let delivered = delivery.attempts().rev().find(|(_, report)| report.result == AttemptResult::Accepted);
+            if let Some((hop, _)) = delivered {
+                metrics::conversion(&hop.provider, hop.channel, super::pressure::country(delivery, hop));
+            }
+        }
+        Phase::Concluded(word) => {
+            let Ok(outcome) = serde_json::from_slice::<Outcome>(&word.last.body) else { return };
+            if let (Status::Sent | Status::Delivered, Some(provider), Some(channel)) =
+                (outcome.status, outcome.provider, outcome.channel)
+            {
+                metrics::conversion(&provider.into(), channel, outcome.country);
+            }
+        }
+    }
+}
