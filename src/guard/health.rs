@@ -42,6 +42,8 @@ impl Default for HealthPolicy {
 
 /// A probe whose end nobody reported (its worker died) stops counting after this.
 const PROBE_LOST_AFTER: Duration = Duration::from_secs(30);
+/// How soon it is worth asking again while every probe is out.
+const PROBE_PATIENCE: Duration = Duration::from_millis(500);
 const BUCKETS: u32 = 10;
 
 /// Which state a circuit is in; the numbers are those of the metric `courier_provider_state`.
@@ -108,9 +110,16 @@ impl Circuit {
             Some(until) if now < until => Admission::OpenUntil(until),
             Some(_) => {
                 let running = self.probes_out.iter().filter(|begun| now.since(**begun) < PROBE_LOST_AFTER).count();
-                let free = running < policy.probes as usize;
-                if free { Admission::Pass } else { Admission::OpenUntil(now + Duration::from_millis(500)) }
+                let free = running < policy.probes.max(1) as usize;
+                if free { Admission::Pass } else { Admission::OpenUntil(now + PROBE_PATIENCE) }
             }
+        }
+    }
+
+    /// The request that began at `begun` is over.
+    fn end(&mut self, begun: Timestamp) {
+        if let Some(probe) = self.probes_out.iter().position(|probe| *probe == begun) {
+            self.probes_out.swap_remove(probe);
         }
     }
 
@@ -154,26 +163,29 @@ impl Circuit {
     fn record(
         &mut self,
         good: bool,
+        begun: Timestamp,
         now: Timestamp,
         policy: &HealthPolicy,
         dice: &mut Dice,
     ) -> Option<(CircuitState, String)> {
+        self.end(begun);
         match self.state(now) {
+            // The answer to a request from before it opened says nothing about now.
+            _ if self.open_until.is_some_and(|until| begun < until) => None,
+            CircuitState::Open => None,
             CircuitState::HalfOpen => {
-                self.probes_out.pop();
                 if !good {
                     self.open(now, policy, dice);
                     return Some((CircuitState::Open, "a probe failed".to_owned()));
                 }
                 self.probe_successes += 1;
-                if self.probe_successes < policy.probes {
+                if self.probe_successes < policy.probes.max(1) {
                     return None;
                 }
+                let why = format!("{} probes succeeded", self.probe_successes);
                 self.close();
-                Some((CircuitState::Closed, format!("{} probes succeeded", policy.probes)))
+                Some((CircuitState::Closed, why))
             }
-            // The answer to a request from before it opened says nothing about now.
-            CircuitState::Open => None,
             CircuitState::Closed => {
                 let bucket = self.bucket(now, policy);
                 if good {
@@ -183,8 +195,8 @@ impl Circuit {
                 }
                 let (all_good, all_bad) = self.counts(now, policy);
                 let sample = all_good + all_bad;
-                let failing =
-                    sample >= policy.min_sample && f64::from(all_bad) >= f64::from(sample) * policy.failure_ratio;
+                let failing = sample >= policy.min_sample.max(1)
+                    && f64::from(all_bad) >= f64::from(sample) * policy.failure_ratio;
                 (failing && !good).then(|| {
                     self.open(now, policy, dice);
                     let seconds = policy.window.as_secs();
@@ -231,7 +243,8 @@ impl Health {
         verdict
     }
 
-    /// Asks and counts: on [`Admission::Pass`] the caller sends and reports by [`Health::record`] or [`Health::trip`].
+    /// Asks and counts: on [`Admission::Pass`] the caller sends, and reports the end by [`Health::record`] or, where
+    /// it says nothing about the provider, by [`Health::release`].
     pub fn begin(&mut self, provider: &Arc<str>, country: Option<Country>, now: Timestamp) -> Admission {
         let admission = self.admission(provider, country, now);
         if admission == Admission::Pass {
@@ -244,12 +257,23 @@ impl Health {
         admission
     }
 
-    /// Counts an answer.
+    /// The request that passed at `begun` ended and says nothing about the provider: it was not written, or it was
+    /// answered by something that [`Health::trip`] took care of.
+    pub fn release(&mut self, provider: &Arc<str>, country: Option<Country>, begun: Timestamp) {
+        for key in keys(provider, country) {
+            if let Some(circuit) = self.circuits.get_mut(&key) {
+                circuit.end(begun);
+            }
+        }
+    }
+
+    /// Counts the answer to the request that passed at `begun`.
     pub fn record(
         &mut self,
         provider: &Arc<str>,
         country: Option<Country>,
         good: bool,
+        begun: Timestamp,
         now: Timestamp,
         dice: &mut Dice,
     ) -> Vec<Change> {
@@ -263,14 +287,15 @@ impl Health {
                     None => continue,
                 },
             };
-            if let Some((to, why)) = circuit.record(good, now, &self.policy, dice) {
+            if let Some((to, why)) = circuit.record(good, begun, now, &self.policy, dice) {
                 changes.push(Change { provider: Arc::clone(provider), country: key.1, to, why });
             }
         }
         changes
     }
 
-    /// Opens a circuit at once: the provider refused for a reason that will not pass by itself.
+    /// Opens a circuit at once: the provider refused for a reason that will not pass by itself. Beside
+    /// [`Health::release`]: the country that is blamed may not be the one that was probed.
     pub fn trip(
         &mut self,
         provider: &Arc<str>,
@@ -303,92 +328,4 @@ fn keys(provider: &Arc<str>, country: Option<Country>) -> impl Iterator<Item = (
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_millis(seconds * 1_000)
-    }
-
-    struct Fixture {
-        health: Health,
-        dice: Dice,
-        name: Arc<str>,
-    }
-
-    fn fixture() -> Fixture {
-        Fixture { health: Health::new(HealthPolicy::default()), dice: Dice::seeded(1), name: "p".into() }
-    }
-
-    impl Fixture {
-        fn record(&mut self, good: bool, now: Timestamp) -> Option<CircuitState> {
-            self.health.record(&self.name, None, good, now, &mut self.dice).first().map(|change| change.to)
-        }
-
-        fn admission(&self, now: Timestamp) -> Admission {
-            self.health.admission(&self.name, None, now)
-        }
-    }
-
-    #[test]
-    fn too_few_answers_say_nothing() {
-        let mut f = fixture();
-        assert!((0..9).all(|_| f.record(false, at(0)).is_none()));
-        assert_eq!(f.record(false, at(0)), Some(CircuitState::Open));
-    }
-
-    #[test]
-    fn old_failures_do_not_vote() {
-        let mut f = fixture();
-        assert!((0..9).all(|_| f.record(false, at(0)).is_none()));
-        assert_eq!(f.record(false, at(40)), None);
-    }
-
-    #[test]
-    fn a_minority_of_failures_is_borne() {
-        let mut f = fixture();
-        assert!((0..100).all(|i| f.record(i % 3 != 0, at(0)).is_none()));
-    }
-
-    #[test]
-    fn probes_are_few_and_close_it_or_open_it_for_longer() {
-        let mut f = fixture();
-        let name = Arc::clone(&f.name);
-        let _ = f.health.trip(&name, None, "credentials", at(0), &mut f.dice);
-        let Admission::OpenUntil(first) = f.admission(at(0)) else { panic!("open") };
-        assert!(first >= at(10) && first <= at(11));
-        for _ in 0..3 {
-            assert_eq!(f.health.begin(&name, None, at(12)), Admission::Pass);
-        }
-        assert!(matches!(f.health.begin(&name, None, at(12)), Admission::OpenUntil(_)), "three probes are out");
-        assert_eq!(f.record(false, at(13)), Some(CircuitState::Open));
-        let Admission::OpenUntil(second) = f.admission(at(13)) else { panic!("open") };
-        assert!(second >= at(33), "open for twice as long");
-        for _ in 0..2 {
-            assert_eq!(f.record(true, at(40)), None);
-        }
-        assert_eq!(f.record(true, at(40)), Some(CircuitState::Closed));
-        assert_eq!(f.admission(at(40)), Admission::Pass);
-    }
-
-    #[test]
-    fn lost_probes_stop_counting() {
-        let mut f = fixture();
-        let name = Arc::clone(&f.name);
-        let _ = f.health.trip(&name, None, "credentials", at(0), &mut f.dice);
-        for _ in 0..3 {
-            assert_eq!(f.health.begin(&name, None, at(12)), Admission::Pass);
-        }
-        assert_eq!(f.health.begin(&name, None, at(43)), Admission::Pass);
-    }
-
-    #[test]
-    fn a_country_can_be_shut_alone() {
-        let mut f = fixture();
-        let (name, china) = (Arc::clone(&f.name), Country::parse("CN"));
-        let change = f.health.trip(&name, china, "21408", at(0), &mut f.dice);
-        assert_eq!(change.map(|c| c.country), Some(china));
-        assert!(matches!(f.health.admission(&name, china, at(1)), Admission::OpenUntil(_)));
-        assert_eq!(f.health.admission(&name, Country::parse("US"), at(1)), Admission::Pass);
-    }
-}
+mod tests;
