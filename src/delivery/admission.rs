@@ -2,9 +2,10 @@
 //!
 //! Runs once, when a delivery opens. What it refuses never reaches a provider.
 
-use super::outcome::Reason;
+use super::outcome::{Outcome, Reason, Status, conflict_id};
 use super::policy::{CountryRule, Policy, TenantPolicy, UnknownTenant};
-use crate::challenge::{Challenge, Channel, Method};
+use crate::challenge::{Challenge, Channel, Method, Note};
+use crate::clock::Timestamp;
 use crate::phone::{NumberKind, PhoneNumber};
 
 /// Why a challenge is not deliverable as asked.
@@ -22,6 +23,18 @@ impl Rejection {
     pub const fn new(reason: Reason) -> Self {
         Self { reason, field: None }
     }
+
+    /// What upstream is told: final, but for a second content under one id, whose first goes its own way.
+    #[must_use]
+    pub fn outcome(&self, challenge: &Challenge, now: Timestamp) -> Outcome {
+        let mut outcome = Outcome::about(challenge, Status::Rejected, Some(self.reason), now);
+        outcome.field.clone_from(&self.field);
+        if self.reason == Reason::DuplicateId {
+            outcome.id = conflict_id(&challenge.id, challenge.content);
+            outcome.is_final = false;
+        }
+        outcome
+    }
 }
 
 /// The methods that may be used, by their position in the challenge; never empty.
@@ -29,6 +42,10 @@ impl Rejection {
 /// # Errors
 /// The first reason that applies where none may.
 pub fn admit(challenge: &Challenge, policy: &Policy) -> Result<Vec<usize>, Rejection> {
+    if challenge.methods.is_empty() {
+        let skipped = challenge.notes.contains(&Note::MethodSkipped);
+        return Err(Rejection::new(if skipped { Reason::NoSupportedMethod } else { Reason::NoMethod }));
+    }
     let tenant = tenant_of(challenge, policy)?;
     let allowed: Vec<usize> =
         (0..challenge.methods.len()).filter(|&i| allows(tenant, challenge.methods[i].channel())).collect();

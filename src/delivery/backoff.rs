@@ -13,11 +13,14 @@ use crate::clock::Dice;
 
 /// Beyond this many tries the schedule no longer grows.
 const LAST_STEP: u32 = 20;
+/// A schedule that begins with no wait at all would never leave it.
+const LEAST_WAIT: Duration = Duration::from_millis(10);
 /// The longest a lane is kept still at a provider's word.
 pub const MAX_PAUSE: Duration = Duration::from_mins(5);
 
 /// The schedule's wait before try `tries + 1`, not longer than `max`, without jitter.
 fn scheduled(initial: Duration, max: Duration, tries: u32) -> Duration {
+    let (initial, max) = (initial.max(LEAST_WAIT), max.max(LEAST_WAIT));
     let mut schedule = ExponentialBackoffBuilder::new()
         .with_initial_interval(initial)
         .with_max_interval(max)
@@ -67,12 +70,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn waits_stay_within_policy(initial in 1u64..5_000, extra in 0u64..60_000, tries in 0u32..100, hint in proptest::option::of(0u64..10_000_000), seed: u64) {
+        fn waits_stay_within_policy(initial in 0u64..5_000, extra in 0u64..60_000, tries in 0u32..100, hint in proptest::option::of(0u64..10_000_000), seed: u64) {
             let policy = RetryPolicy { max: 3, initial: millis(initial), max_delay: millis(initial + extra) };
             let mut dice = Dice::seeded(seed);
             let transient = after_transient(&policy, tries, hint.map(millis), &mut dice);
-            prop_assert!(transient >= policy.initial / 2 && transient <= policy.max_delay);
+            prop_assert!(transient >= policy.initial / 2 && transient <= policy.max_delay.max(LEAST_WAIT));
             let throttled = after_throttled(&policy, tries, hint.map(millis), &mut dice);
+            prop_assert!(transient >= LEAST_WAIT / 2 && throttled >= LEAST_WAIT / 2);
             prop_assert!(throttled >= policy.initial.min(MAX_PAUSE) / 2 && throttled <= MAX_PAUSE);
             if let Some(hint) = hint {
                 prop_assert!(throttled >= millis(hint).min(MAX_PAUSE), "a provider that names a time is not asked before it");

@@ -1,6 +1,7 @@
 //! The final word: which status, reason and advice, by the contract's tables.
 
-use super::outcome::{ConfirmedBy, Outcome, Reason, ReceiptStatus, Status, Unused, UnusedWhy, interim_id};
+use super::outcome::{ConfirmedBy, Outcome, Reason, ReceiptStatus, Status, Unused, UnusedWhy};
+use super::verdict::AttemptResult;
 use super::{Closed, Condition, Delivery, DueWhy, Fact, Failure, HopState, LEAST_TIME, Track};
 use crate::challenge::Channel;
 use crate::clock::Timestamp;
@@ -22,50 +23,43 @@ impl Failure {
 impl Delivery {
     /// The end that a receipt, a cancellation or a verification brings, if one does.
     pub(super) fn ended_by_signal(&self, signals: &[Fact], now: Timestamp) -> Option<Outcome> {
-        let confirmed = self.attempts.iter().rposition(|attempt| {
-            let status = attempt.report.receipt.as_ref().map(|receipt| receipt.status);
-            matches!(status, Some(ReceiptStatus::Delivered | ReceiptStatus::Answered))
-        });
-        if let Some(index) = confirmed {
-            let answered =
-                self.attempts[index].report.receipt.as_ref().map(|r| r.status) == Some(ReceiptStatus::Answered);
-            let by = if answered { ConfirmedBy::Answer } else { ConfirmedBy::Receipt };
+        for (index, attempt) in self.attempts.iter().enumerate().rev() {
+            let by = match attempt.report.receipt.as_ref().map(|receipt| receipt.status) {
+                Some(ReceiptStatus::Delivered) => ConfirmedBy::Receipt,
+                Some(ReceiptStatus::Answered) => ConfirmedBy::Answer,
+                _ => continue,
+            };
             return Some(self.delivered(index, by, now));
         }
-        let word = signals.iter().find(|fact| matches!(fact, Fact::Cancelled | Fact::Verified { .. }))?;
-        match word {
+        let cancelled = |reason| Some(self.closing(Status::Cancelled, Some(reason), self.last(), &[], now));
+        signals.iter().find_map(|fact| match fact {
             Fact::Verified { channel, provider } => match self.arrived_by(*channel, provider.as_deref()) {
                 Some(index) => Some(self.delivered(index, ConfirmedBy::Verification, now)),
-                None => Some(self.closing(Status::Cancelled, Some(Reason::Verified), None, &[], now)),
+                None => cancelled(Reason::Verified),
             },
-            Fact::Cancelled | Fact::Receipt { .. } => {
-                Some(self.closing(Status::Cancelled, Some(Reason::Cancelled), None, &[], now))
-            }
-        }
+            Fact::Cancelled => cancelled(Reason::Cancelled),
+            Fact::Receipt { .. } => None,
+        })
     }
 
-    /// The attempt that a verification speaks of: the one it names, else the latest that may have arrived.
+    /// The attempt that a verification speaks of: of those that were taken or may have been, one that it
+    /// names, then one that no receipt spoke against (which may be false), then the latest.
     fn arrived_by(&self, channel: Option<Channel>, provider: Option<&str>) -> Option<usize> {
-        let may_have = |index: &usize| self.position_of(*index).is_some();
-        let named = |index: &usize| {
-            let report = &self.attempts[*index].report;
-            channel.is_none_or(|c| c == report.channel) && provider.is_none_or(|p| p == report.provider)
-        };
-        let latest_first = || (0..self.attempts.len()).rev().filter(may_have);
-        latest_first().find(named).or_else(|| latest_first().next())
+        let taken =
+            self.attempts.iter().enumerate().filter(|(_, attempt)| {
+                matches!(attempt.report.result, AttemptResult::Accepted | AttemptResult::Unknown)
+            });
+        let (index, _) = taken.max_by_key(|(index, attempt)| {
+            let report = &attempt.report;
+            let named = channel.is_none_or(|c| c == report.channel) && provider.is_none_or(|p| p == report.provider);
+            (named, self.hops[attempt.hop].state.rests_on() == Some(*index), *index)
+        })?;
+        Some(index)
     }
 
-    /// The hop whose state rests on attempt `index`, where that may have arrived.
-    fn position_of(&self, index: usize) -> Option<usize> {
-        let track = &self.hops[self.attempts[index].hop];
-        let rests_on = match track.state {
-            HopState::Awaiting { attempt, .. }
-            | HopState::Closed(
-                Closed::Accepted { attempt } | Closed::Silent { attempt } | Closed::InDoubt { attempt },
-            ) => attempt,
-            _ => return None,
-        };
-        (rests_on == index).then_some(self.attempts[index].hop)
+    /// The latest attempt.
+    const fn last(&self) -> Option<usize> {
+        self.attempts.len().checked_sub(1)
     }
 
     fn delivered(&self, attempt: usize, by: ConfirmedBy, now: Timestamp) -> Outcome {
@@ -89,7 +83,7 @@ impl Delivery {
                 _ => Reason::ExpiredInFlight,
             }
         };
-        self.closing(Status::Expired, Some(reason), self.attempts.len().checked_sub(1), conditions, now)
+        self.closing(Status::Expired, Some(reason), self.last(), conditions, now)
     }
 
     /// Nothing is left that could be tried.
@@ -97,7 +91,7 @@ impl Delivery {
         if let Some(outcome) = self.accepted_or_in_doubt(conditions, now) {
             return outcome;
         }
-        let last = self.attempts.len().checked_sub(1);
+        let last = self.last();
         let last_failure = last.and_then(|index| self.hops[self.attempts[index].hop].failure(None));
         let reason = if last_failure == Some(Why::Failure(Failure::DeviceGone)) {
             Reason::DeviceNotActivated
@@ -107,27 +101,27 @@ impl Delivery {
         self.closing(Status::Failed, Some(reason), last, conditions, now)
     }
 
-    /// The ledger had lost this challenge: what it holds is all that is known.
-    pub(super) fn as_it_stood(&self, in_doubt: bool, now: Timestamp) -> Outcome {
-        let last = self.attempts.len().checked_sub(1);
-        match self.accepted_or_in_doubt(&[], now) {
-            Some(outcome) => outcome,
-            None if in_doubt => self.closing(Status::Unknown, Some(Reason::InDoubt), last, &[], now),
-            None => self.closing(Status::Failed, Some(Reason::Internal), last, &[], now),
-        }
+    /// The ledger had lost this challenge: what was accepted is all that is known; the rest is in doubt.
+    pub(super) fn as_it_stood(&mut self, now: Timestamp) -> Outcome {
+        self.skip(UnusedWhy::NotAllowed, |_| true);
+        self.accepted_or_in_doubt(&[], now)
+            .unwrap_or_else(|| self.closing(Status::Unknown, Some(Reason::InDoubt), self.last(), &[], now))
     }
 
     /// The broker took it out of its queue.
-    pub(super) fn given_up(&self, expired: bool, now: Timestamp) -> Outcome {
-        let last = self.attempts.len().checked_sub(1);
-        match self.accepted_or_in_doubt(&[], now) {
-            Some(outcome) => outcome,
-            None if expired => {
-                let reason = if last.is_none() { Reason::ExpiredOnArrival } else { Reason::ExpiredInFlight };
-                self.closing(Status::Expired, Some(reason), last, &[], now)
-            }
-            None => self.closing(Status::Failed, Some(Reason::Internal), last, &[], now),
+    pub(super) fn given_up(&mut self, expired: bool, now: Timestamp) -> Outcome {
+        if !expired {
+            self.skip(UnusedWhy::NotAllowed, |_| true);
         }
+        if let Some(outcome) = self.accepted_or_in_doubt(&[], now) {
+            return outcome;
+        }
+        let (status, reason) = match (expired, self.attempts.is_empty()) {
+            (true, true) => (Status::Expired, Reason::ExpiredOnArrival),
+            (true, false) => (Status::Expired, Reason::ExpiredInFlight),
+            (false, _) => (Status::Failed, Reason::Internal),
+        };
+        self.closing(status, Some(reason), self.last(), &[], now)
     }
 
     /// `sent` where anything was accepted, else `unknown` where anything is in doubt.
@@ -199,20 +193,13 @@ impl Delivery {
     ) -> Outcome {
         let mut outcome = Outcome::about(&self.challenge, status, reason, now);
         self.point_at(&mut outcome, about);
-        outcome.unused = self.unused(status, conditions);
+        let satisfied = matches!(status, Status::Delivered | Status::Cancelled) || reason == Some(Reason::NoReceipts);
+        outcome.unused = self.unused(satisfied, conditions);
         outcome
     }
 
-    /// An interim outcome about attempt `about`.
-    pub(super) fn interim(&self, status: Status, reason: Option<Reason>, about: usize, now: Timestamp) -> Outcome {
-        let mut outcome = Outcome::about(&self.challenge, status, reason, now);
-        self.point_at(&mut outcome, Some(about));
-        outcome.id = interim_id(&self.challenge.id, self.attempts[about].report.n, status);
-        outcome.is_final = false;
-        outcome
-    }
-
-    fn point_at(&self, outcome: &mut Outcome, about: Option<usize>) {
+    /// Fills in the attempts so far and, as what the status is about, attempt `about`.
+    pub(super) fn point_at(&self, outcome: &mut Outcome, about: Option<usize>) {
         outcome.attempts = self.attempts.iter().map(|attempt| attempt.report.clone()).collect();
         outcome.notes.clone_from(&self.notes);
         let Some(attempt) = about.map(|index| &self.attempts[index]) else { return };
@@ -225,15 +212,16 @@ impl Delivery {
         outcome.country = method.country();
         outcome.receipt_by = attempt.receipt_by;
         outcome.sent_at = match attempt.report.result {
-            super::verdict::AttemptResult::Accepted => {
+            AttemptResult::Accepted => {
                 Some(attempt.report.started_at + std::time::Duration::from_millis(attempt.report.duration_ms))
             }
-            super::verdict::AttemptResult::Unknown => Some(attempt.report.started_at),
+            AttemptResult::Unknown => Some(attempt.report.started_at),
             _ => None,
         };
     }
 
-    fn unused(&self, status: Status, conditions: &[Condition]) -> Vec<Unused> {
+    /// The hops that were not tried, and why; `satisfied` where no more were wanted.
+    fn unused(&self, satisfied: bool, conditions: &[Condition]) -> Vec<Unused> {
         let never_tried = |i: usize| self.attempts.iter().all(|attempt| attempt.hop != i);
         let untried = self.hops.iter().enumerate().filter(|(i, _)| never_tried(*i));
         untried
@@ -241,7 +229,7 @@ impl Delivery {
                 channel: track.hop.channel,
                 method_id: self.challenge.methods[track.hop.method].id.clone(),
                 provider: track.hop.provider.as_ref().to_owned(),
-                why: track.unused_why(status, conditions.get(i).copied()),
+                why: track.unused_why(satisfied, conditions.get(i).copied()),
             })
             .collect()
     }
@@ -260,29 +248,26 @@ impl Track {
         match (self.state, condition) {
             (HopState::Closed(Closed::Failed(failure)), _) => Some(Why::Failure(failure)),
             (HopState::Closed(Closed::Undelivered { .. }), _) => Some(Why::Undelivered),
-            (HopState::Closed(_) | HopState::Awaiting { .. }, _) => None,
             (HopState::Due { why: DueWhy::Retry | DueWhy::Circuit, .. }, _) => Some(Why::Failure(Failure::Unavailable)),
             (HopState::Due { why: DueWhy::Throttled | DueWhy::Slot, .. }, _) => Some(Why::Failure(Failure::Throttled)),
-            (HopState::Fresh, Some(Condition::OpenUntil(_))) => Some(Why::Failure(Failure::Unavailable)),
-            (HopState::Fresh, Some(Condition::SlotAt(_))) => Some(Why::Failure(Failure::Throttled)),
-            (HopState::Fresh, Some(Condition::Ready) | None) => None,
+            (HopState::Fresh, Some(Condition::SlotAt(_) | Condition::Barred(UnusedWhy::CostCap))) => {
+                Some(Why::Failure(Failure::Throttled))
+            }
+            (HopState::Fresh, Some(Condition::OpenUntil(_) | Condition::Barred(_))) => {
+                Some(Why::Failure(Failure::Unavailable))
+            }
+            (HopState::Closed(_) | HopState::Awaiting { .. }, _) | (HopState::Fresh, Some(Condition::Ready) | None) => {
+                None
+            }
         }
     }
 
-    fn unused_why(&self, status: Status, condition: Option<Condition>) -> UnusedWhy {
-        if let HopState::Closed(Closed::Skipped(why)) = self.state {
-            return why;
-        }
-        match status {
-            Status::Delivered | Status::Sent | Status::Cancelled => return UnusedWhy::NotNeeded,
-            _ => {}
-        }
-        match (self.state, condition) {
-            (HopState::Due { why: DueWhy::Circuit, .. }, _) | (_, Some(Condition::OpenUntil(_))) => {
-                UnusedWhy::CircuitOpen
-            }
-            (HopState::Due { .. }, _) | (_, Some(Condition::SlotAt(_))) => UnusedWhy::RateLimited,
-            _ => UnusedWhy::TooLate,
-        }
+    fn unused_why(&self, satisfied: bool, condition: Option<Condition>) -> UnusedWhy {
+        let why = match self.state {
+            HopState::Closed(Closed::Skipped(why)) => return why,
+            _ if satisfied => self.passed_over,
+            _ => condition.and_then(|condition| self.hindrance(condition)).or(self.passed_over),
+        };
+        why.unwrap_or(if satisfied { UnusedWhy::NotNeeded } else { UnusedWhy::TooLate })
     }
 }

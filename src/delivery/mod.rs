@@ -14,10 +14,14 @@ use crate::challenge::{Challenge, Channel, Note};
 use crate::clock::{Dice, Timestamp};
 
 pub mod admission;
+mod announce;
 pub mod backoff;
+mod choose;
 mod conclude;
 mod follow;
+mod late;
 pub mod message;
+mod news;
 pub mod outcome;
 pub mod policy;
 pub mod route;
@@ -25,7 +29,7 @@ pub mod verdict;
 pub mod version;
 
 use admission::Rejection;
-use outcome::{AttemptReport, Outcome, ReceiptStatus, UnusedWhy};
+use outcome::{AttemptReport, Outcome, ReceiptStatus, Status, UnusedWhy};
 use policy::Policy;
 use route::Hop;
 use verdict::Verdict;
@@ -40,7 +44,7 @@ pub struct Delivery {
     notes: Vec<Note>,
     /// Interim outcomes not yet known to be published.
     interims: Vec<Outcome>,
-    /// Hops that ended without success and were not announced yet.
+    /// Hops whose state upstream was not told of yet.
     unannounced: Vec<usize>,
 }
 
@@ -50,6 +54,8 @@ struct Track {
     hop: Hop,
     state: HopState,
     tries: u32,
+    /// What kept it from being tried when a later hop was tried in its place.
+    passed_over: Option<UnusedWhy>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +120,8 @@ struct Attempt {
     hop: usize,
     report: AttemptReport,
     receipt_by: Option<Timestamp>,
+    /// The statuses of the interim outcomes about it so far: each is said once.
+    announced: Vec<Status>,
 }
 
 /// An attempt that began and is not answered yet.
@@ -158,6 +166,8 @@ pub enum Condition {
     SlotAt(Timestamp),
     /// Its circuit lets nothing pass before then.
     OpenUntil(Timestamp),
+    /// It can't be used, and nobody knows until when: paused by an operator, beyond a cost cap.
+    Barred(UnusedWhy),
 }
 
 /// What a decision needs to know beside the delivery itself.
@@ -205,7 +215,8 @@ pub enum Event {
     },
     /// Another owner was working on it and is gone: what it had begun is in doubt.
     TakenOver,
-    /// The ledger had lost it: send nothing more. `in_doubt` where how far it had come is not known.
+    /// The ledger had lost it: where anything was accepted or is in doubt, it ends as it stands; else it goes
+    /// on. `in_doubt` where how far it had come is not known.
     Lost {
         /// Whether something unknown may have been sent.
         in_doubt: bool,
@@ -218,7 +229,7 @@ pub enum Event {
 }
 
 /// What to do next.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Try this hop of the plan; answer with [`Event::Blocked`] or [`Event::Answered`].
     Attempt(usize),
@@ -247,10 +258,12 @@ impl Delivery {
         if planned.iter().all(|p| p.out.is_some()) {
             return Err(Box::new((challenge, Rejection::new(outcome::Reason::NoRoute))));
         }
+        let planned = route::with_refused(planned, &challenge, &methods, policy);
         let hops = planned.into_iter().map(|planned| Track {
             hop: planned.hop,
             state: planned.out.map_or(HopState::Fresh, |why| HopState::Closed(Closed::Skipped(why))),
             tries: 0,
+            passed_over: None,
         });
         Ok(Self {
             hops: hops.collect(),
@@ -263,7 +276,8 @@ impl Delivery {
         })
     }
 
-    /// Takes in what happened and says what is next.
+    /// Takes in what happened and says what is next. Nothing may follow on [`Step::Conclude`].
+    #[expect(clippy::needless_pass_by_value, reason = "an event is used up: nothing is answered twice")]
     pub fn advance(
         &mut self,
         event: Event,
@@ -272,7 +286,7 @@ impl Delivery {
         now: Timestamp,
         dice: &mut Dice,
     ) -> Step {
-        self.follow(event, facts, policy, now, dice)
+        self.follow(&event, facts, policy, now, dice)
     }
 
     /// Marks that the attempt on `hop` begins; it is in doubt from now until it is answered.
@@ -349,12 +363,24 @@ impl Delivery {
 
 impl HopState {
     const fn may_have_arrived(self) -> bool {
+        self.rests_on().is_some()
+    }
+
+    /// The attempt that may have arrived by this hop.
+    const fn rests_on(self) -> Option<usize> {
         match self {
-            Self::Awaiting { .. } => true,
-            Self::Closed(closed) => {
-                matches!(closed, Closed::Accepted { .. } | Closed::Silent { .. } | Closed::InDoubt { .. })
+            Self::Awaiting { attempt, .. }
+            | Self::Closed(Closed::Accepted { attempt } | Closed::Silent { attempt } | Closed::InDoubt { attempt }) => {
+                Some(attempt)
             }
-            Self::Fresh | Self::Due { .. } => false,
+            Self::Fresh
+            | Self::Due { .. }
+            | Self::Closed(Closed::Undelivered { .. } | Closed::Failed(_) | Closed::Skipped(_)) => None,
         }
+    }
+
+    /// Whether it is still to be tried.
+    const fn is_open(self) -> bool {
+        matches!(self, Self::Fresh | Self::Due { .. })
     }
 }

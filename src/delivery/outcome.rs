@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::verdict::AttemptResult;
-use crate::challenge::{Challenge, ChallengeId, Channel, Note};
+use crate::challenge::{Challenge, ChallengeId, Channel, ContentHash, Note};
 use crate::clock::Timestamp;
 use crate::phone::Country;
 
@@ -35,6 +35,19 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status.
+    pub const ALL: [Self; 9] = [
+        Self::Sent,
+        Self::Undelivered,
+        Self::Retrying,
+        Self::Delivered,
+        Self::Unknown,
+        Self::Failed,
+        Self::Expired,
+        Self::Rejected,
+        Self::Cancelled,
+    ];
+
     /// The word used on the wire, in routing keys and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -87,6 +100,37 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 27] = [
+        Self::Malformed,
+        Self::NoMethod,
+        Self::NoSupportedMethod,
+        Self::MethodDisabled,
+        Self::InvalidDestination,
+        Self::DestinationBlocked,
+        Self::UnknownTenant,
+        Self::NoRoute,
+        Self::VelocityExceeded,
+        Self::TenantLimit,
+        Self::DuplicateId,
+        Self::DeviceNotActivated,
+        Self::RecipientUnreachable,
+        Self::RecipientOptedOut,
+        Self::ContentRejected,
+        Self::ProviderUnavailable,
+        Self::RateLimited,
+        Self::AllHopsFailed,
+        Self::Undelivered,
+        Self::InDoubt,
+        Self::ReceiptTimeout,
+        Self::NoReceipts,
+        Self::ExpiredOnArrival,
+        Self::ExpiredInFlight,
+        Self::Cancelled,
+        Self::Verified,
+        Self::Internal,
+    ];
+
     /// The word used on the wire and in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -197,6 +241,42 @@ pub enum ReceiptStatus {
     Unknown,
 }
 
+impl ReceiptStatus {
+    /// Whether it takes back what an earlier one said: only from less to more, so that a state never moves back.
+    #[must_use]
+    pub const fn says_more_than(self, earlier: Self) -> bool {
+        self.rank() > earlier.rank()
+    }
+
+    /// It did not arrive.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        self.rank() == 2
+    }
+
+    /// It arrived.
+    #[must_use]
+    pub const fn is_arrival(self) -> bool {
+        self.rank() == 3
+    }
+
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Sent => 1,
+            Self::Undelivered
+            | Self::Failed
+            | Self::Expired
+            | Self::Rejected
+            | Self::Busy
+            | Self::NoAnswer
+            | Self::Machine
+            | Self::Cancelled => 2,
+            Self::Delivered | Self::Answered => 3,
+        }
+    }
+}
+
 /// A receipt, as outcomes show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptReport {
@@ -265,6 +345,22 @@ pub enum UnusedWhy {
     NotAllowed,
     CostCap,
     FallbackLimit,
+}
+
+impl UnusedWhy {
+    /// Every word.
+    pub const ALL: [Self; 10] = [
+        Self::NotNeeded,
+        Self::CircuitOpen,
+        Self::Paused,
+        Self::RateLimited,
+        Self::TooLate,
+        Self::AddressFailed,
+        Self::ProviderFailed,
+        Self::NotAllowed,
+        Self::CostCap,
+        Self::FallbackLimit,
+    ];
 }
 
 /// A hop that was planned but not tried.
@@ -363,8 +459,20 @@ pub fn final_id(challenge: &ChallengeId) -> String {
     format!("{challenge}:final")
 }
 
+/// The id of the interim outcome that answers another content under an id that is taken.
+#[must_use]
+pub fn conflict_id(challenge: &ChallengeId, content: ContentHash) -> String {
+    format!("{challenge}:conflict:{:08x}", content.0 & 0xffff_ffff)
+}
+
 /// The id of an interim outcome about attempt `n`.
 #[must_use]
 pub fn interim_id(challenge: &ChallengeId, n: u32, status: Status) -> String {
     format!("{challenge}:{n}:{}", status.as_str())
+}
+
+/// The id of the interim outcome for a receipt of attempt `n` that came after the end.
+#[must_use]
+pub fn late_id(challenge: &ChallengeId, n: u32, status: Status) -> String {
+    format!("{challenge}:{n}:late:{}", status.as_str())
 }

@@ -33,6 +33,21 @@ pub struct Planned {
     pub out: Option<UnusedWhy>,
 }
 
+/// The hops of the methods that are not in `admitted`, which are out, put where they belong in `planned`: so
+/// that an outcome says what was not allowed.
+pub(super) fn with_refused(
+    mut planned: Vec<Planned>,
+    challenge: &Challenge,
+    admitted: &[usize],
+    policy: &Policy,
+) -> Vec<Planned> {
+    let refused: Vec<usize> = (0..challenge.methods.len()).filter(|i| !admitted.contains(i)).collect();
+    let out = plan(challenge, &refused, policy).into_iter();
+    planned.extend(out.map(|p| Planned { out: Some(UnusedWhy::NotAllowed), ..p }));
+    planned.sort_by_key(|p| p.hop.method);
+    planned
+}
+
 /// Every hop for `methods` (positions in the challenge) in the order of trying; empty where no provider
 /// serves any of them.
 #[must_use]
@@ -41,7 +56,13 @@ pub fn plan(challenge: &Challenge, methods: &[usize], policy: &Policy) -> Vec<Pl
     for &position in methods {
         let method = &challenge.methods[position];
         for provider in providers(challenge, method, policy) {
-            planned.push(hop(position, method, provider));
+            // The same way to the same address twice is one hop: what may have arrived is not sent again.
+            let repeats = |p: &Planned| {
+                p.hop.provider == provider.name && challenge.methods[p.hop.method].address == method.address
+            };
+            if !planned.iter().any(repeats) {
+                planned.push(hop(position, method, provider));
+            }
         }
     }
     limit_fallback(&mut planned, challenge.fallback);

@@ -116,11 +116,19 @@ impl Verdict {
     }
 }
 
+/// The longest text from outside that is kept.
+const LONGEST: usize = 256;
+
+/// The first part of a text from outside.
+pub(super) fn shorten(text: &str) -> String {
+    text.chars().take(LONGEST).collect()
+}
+
 /// Cleans a text from outside for outcomes and logs: printable ASCII and letters only, at most 256
 /// characters, and every run of four or more digits hidden, since it may be a number or a code.
 #[must_use]
 pub fn clean(text: &str) -> String {
-    let mut cleaned = String::with_capacity(text.len().min(256));
+    let mut cleaned = String::with_capacity(text.len().min(LONGEST));
     let mut digits = String::new();
     let flush = |digits: &mut String, cleaned: &mut String| {
         if digits.len() < 4 {
@@ -130,7 +138,7 @@ pub fn clean(text: &str) -> String {
         }
         digits.clear();
     };
-    for character in text.chars().take(256) {
+    for character in text.chars().take(LONGEST) {
         if character.is_numeric() {
             digits.push(character);
             continue;
