@@ -44,7 +44,6 @@ pub enum LogError {
 pub fn is_filter(text: &str) -> bool {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
     let sensible = |directive: &str| {
-        let directive = directive.trim();
         directive.contains(['=', '[']) || LEVELS.iter().any(|level| directive.eq_ignore_ascii_case(level))
     };
     text.split(',').all(sensible) && EnvFilter::try_new(text).is_ok()
@@ -163,10 +162,10 @@ mod tests {
 
     #[test]
     fn a_slip_is_not_a_filter() {
-        for good in ["info", "INFO", "off", "info,lapin=warn", "mfa_courier=debug", "warn, hyper=off"] {
+        for good in ["info", "INFO", "off", "info,lapin=warn", "mfa_courier=debug"] {
             assert!(is_filter(good), "{good}");
         }
-        for bad in ["", "inof", "verbose", "info,", "lapin=loud", "info;warn"] {
+        for bad in ["", "inof", "verbose", "info,", "lapin=loud", "info;warn", "warn, hyper=off"] {
             assert!(!is_filter(bad), "{bad}");
         }
     }
