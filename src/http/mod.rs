@@ -1,0 +1,148 @@
+//! The two listeners: `[http]` for the outside, `[admin]` for operators; both tell how the worker is.
+//!
+//! Whoever connects is a stranger: connections, idle time, handling time and bodies are bounded, an
+//! unknown path says nothing but that, and every answer carries the headers that keep browsers from
+//! guessing, framing and caching. Other modules bring their routes as [`Router`]s.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::telemetry::metrics::Metrics;
+
+mod gate;
+mod health;
+
+pub use self::health::Readiness;
+
+/// How long a handler may take, reading the body included.
+const HANDLING_TIMEOUT: Duration = Duration::from_secs(15);
+/// The longest body that is read where a handler does not say otherwise.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// Set on every answer that does not set them itself.
+const HEADERS: [(HeaderName, &str); 5] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CACHE_CONTROL, "no-store"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+];
+
+/// Why an address can't be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("{setting} = {address}: {}", reason(.source))]
+pub struct BindError {
+    /// The key of the setting, `admin.listen`.
+    pub setting: &'static str,
+    /// Its value.
+    pub address: SocketAddr,
+    /// What the system said.
+    #[source]
+    pub source: std::io::Error,
+}
+
+fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "address already in use".to_owned(),
+        std::io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "permission denied; ports below 1024 need a privilege".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A port that is listened on; connections wait until [`Listener::serve`].
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Takes the port.
+    ///
+    /// # Errors
+    /// [`BindError`] names the `setting` and the address.
+    pub async fn bind(setting: &'static str, address: SocketAddr) -> Result<Self, BindError> {
+        let failed = |source| BindError { setting, address, source };
+        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(Self { socket, address })
+    }
+
+    /// Where it listens; tells the port where 0 was asked for.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers requests until `stop`, then lets those under way finish, for at most `patience`.
+    pub async fn serve(self, routes: Router, stop: CancellationToken, patience: Duration) {
+        let stopping = stop.clone().cancelled_owned();
+        let gate = gate::Gate::new(self.socket, self.address);
+        let serving = axum::serve(gate, hardened(routes)).with_graceful_shutdown(stopping);
+        let deadline = async {
+            stop.cancelled().await;
+            tokio::time::sleep(patience).await;
+        };
+        // An open stream of events never ends by itself: the deadline does not wait for it.
+        tokio::select! {
+            served = serving.into_future() => drop(served),
+            () = deadline => tracing::warn!(address = %self.address, "connections were still open at the deadline"),
+        }
+    }
+}
+
+/// What both listeners answer: `/healthz` (alive) and `/readyz` (ready, or why not).
+pub fn health_routes(readiness: watch::Receiver<Readiness>) -> Router {
+    health::routes(readiness)
+}
+
+/// What the `[admin]` listener answers besides: `/metrics`.
+pub fn metrics_routes(metrics: Metrics) -> Router {
+    const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+    let render = move || std::future::ready(([(header::CONTENT_TYPE, TEXT_FORMAT)], metrics.render()));
+    Router::new().route("/metrics", get(render))
+}
+
+/// Routes with everything around them that a stranger meets.
+fn hardened(routes: Router) -> Router {
+    routes
+        .fallback(|| std::future::ready(refusal(StatusCode::NOT_FOUND, "not_found")))
+        .method_not_allowed_fallback(|| {
+            std::future::ready(refusal(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"))
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(from_fn(in_time))
+        .layer(from_fn(with_headers))
+}
+
+fn refusal(status: StatusCode, error: &str) -> Response {
+    (status, Json(json!({ "error": error }))).into_response()
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    let handled = tokio::time::timeout(HANDLING_TIMEOUT, next.run(request)).await;
+    handled.unwrap_or_else(|_| refusal(StatusCode::REQUEST_TIMEOUT, "timeout"))
+}
+
+async fn with_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    for (name, value) in HEADERS {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;
