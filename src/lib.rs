@@ -16,3 +16,4 @@ pub mod provider;
 pub mod ledger;
 pub mod worker;
 pub mod http;
+pub mod config;
