@@ -1,0 +1,258 @@
+//! The reply side of a definition: which answer means what. Looking an answer up is all that is done here.
+//!
+//! The order, most telling first: a row for the very code, a row for the status, what a status means with
+//! every provider (a redirect is never followed, 401 is the credentials, 429 is a pause), a row for the
+//! code's family, and what the definition says of other 4xx and 5xx. Nothing that a 5xx says proves
+//! acceptance, and a 2xx proves it only by what the definition calls a proof.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::delivery::verdict::{AttemptResult, Scope, Verdict};
+use crate::provider::Reply;
+
+/// The longest message id and code that are kept.
+const LONGEST_ID: usize = 128;
+const LONGEST_CODE: usize = 64;
+/// Digits in a row from which a code that no row knows could be a number or somebody's one-time code.
+const TELLING_DIGITS: usize = 6;
+
+/// Where in an answer's body things are: JSON pointers, of which the first that finds something counts.
+#[derive(Clone, Debug, Default)]
+pub struct ReplyShape {
+    /// The message's id.
+    pub(super) id: Vec<String>,
+    /// The error code of an answer that isn't a 2xx.
+    pub(super) code: Vec<String>,
+    /// The error code within a 2xx.
+    pub(super) error: Vec<String>,
+    /// How many segments were counted.
+    pub(super) segments: Vec<String>,
+    /// The error in words.
+    pub(super) detail: Vec<String>,
+    /// The 2xx statuses that prove acceptance, whatever the body.
+    pub(super) proof: BTreeSet<u16>,
+}
+
+/// What an error means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meaning {
+    /// Which of the eight results.
+    pub result: AttemptResult,
+    /// How much of the provider it speaks about.
+    pub scope: Scope,
+    /// Whether the person asked for no more messages.
+    pub opted_out: bool,
+}
+
+impl From<AttemptResult> for Meaning {
+    fn from(result: AttemptResult) -> Self {
+        Self { result, scope: Scope::Provider, opted_out: false }
+    }
+}
+
+/// Which errors mean what.
+#[derive(Clone, Debug)]
+pub struct ErrorTable {
+    pub(super) codes: BTreeMap<String, Meaning>,
+    /// `21xxx`: a family of codes of one length by their first digits.
+    pub(super) families: BTreeMap<String, Meaning>,
+    pub(super) statuses: BTreeMap<u16, Meaning>,
+    pub(super) other_4xx: Meaning,
+    pub(super) server_error: Meaning,
+    /// A 503 that says when to come back; without one it is a server error like any other.
+    pub(super) unavailable: Option<Meaning>,
+    /// An error within a 2xx whose code has no row.
+    pub(super) other_error: Option<Meaning>,
+}
+
+/// The part of a definition that decided about an answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Row {
+    /// `errors.codes`, an exact one.
+    Code(String),
+    /// `errors.codes`, a family.
+    Family(String),
+    /// `errors.statuses`.
+    Status(u16),
+    /// `errors.other_4xx`.
+    Other4xx,
+    /// `errors.server_error`.
+    ServerError,
+    /// `errors.unavailable`.
+    Unavailable,
+    /// `errors.other_error`.
+    OtherError,
+    /// None: what holds for every definition.
+    Common(&'static str),
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(key) | Self::Family(key) => write!(f, "codes.{key}"),
+            Self::Status(status) => write!(f, "statuses.{status}"),
+            Self::Other4xx => f.write_str("other_4xx"),
+            Self::ServerError => f.write_str("server_error"),
+            Self::Unavailable => f.write_str("unavailable"),
+            Self::OtherError => f.write_str("other_error"),
+            Self::Common(what) => f.write_str(what),
+        }
+    }
+}
+
+impl ErrorTable {
+    pub(super) fn rows(&self) -> impl Iterator<Item = Row> {
+        let codes = self.codes.keys().map(|key| Row::Code(key.clone()));
+        let families = self.families.keys().map(|key| Row::Family(key.clone()));
+        let statuses = self.statuses.keys().map(|status| Row::Status(*status));
+        let optional = [self.unavailable.map(|_| Row::Unavailable), self.other_error.map(|_| Row::OtherError)];
+        let defaults = [Row::Other4xx, Row::ServerError].into_iter().chain(optional.into_iter().flatten());
+        codes.chain(families).chain(statuses).chain(defaults)
+    }
+
+    /// The row for the first of `codes` that has one.
+    fn by_code(&self, codes: &[String]) -> Option<(Meaning, Row)> {
+        codes.iter().find_map(|code| Some((*self.codes.get(code)?, Row::Code(code.clone()))))
+    }
+
+    fn by_family(&self, codes: &[String]) -> Option<(Meaning, Row)> {
+        codes.iter().find_map(|code| {
+            let most_telling = (1..code.len()).rev().filter(|_| is_number(code));
+            most_telling.map(|kept| format!("{}{}", &code[..kept], "x".repeat(code.len() - kept))).find_map(|family| {
+                let meaning = *self.families.get(&family)?;
+                Some((meaning, Row::Family(family)))
+            })
+        })
+    }
+
+    /// What an error answer of this status means.
+    fn by_status(&self, status: u16, may_return: bool, codes: &[String]) -> (Meaning, Row) {
+        if let Some(meaning) = self.statuses.get(&status) {
+            return (*meaning, Row::Status(status));
+        }
+        let common = |result: AttemptResult, what| (Meaning::from(result), Row::Common(what));
+        match status {
+            300..400 => common(AttemptResult::Provider, "a redirect, which is never followed"),
+            401 | 403 => common(AttemptResult::Provider, "401 and 403 are the credentials"),
+            408 | 425 => common(AttemptResult::Transient, "408 and 425 say that nothing was done"),
+            429 => common(AttemptResult::Throttled, "429 is a pause"),
+            400..500 => self.by_family(codes).unwrap_or((self.other_4xx, Row::Other4xx)),
+            503 if may_return => {
+                self.unavailable.map_or((self.server_error, Row::ServerError), |meaning| (meaning, Row::Unavailable))
+            }
+            500..600 => (self.server_error, Row::ServerError),
+            _ => common(AttemptResult::Unknown, "a status that HTTP does not know"),
+        }
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// What `reply` means, and what says so.
+pub(super) fn judge(shape: &ReplyShape, errors: &ErrorTable, reply: &Reply) -> (Verdict, Row) {
+    match reply {
+        Reply::NotSent { why } => {
+            (Verdict::of(AttemptResult::Transient).because(why.as_str()), Row::Common("nothing was sent"))
+        }
+        Reply::InDoubt { why } => {
+            (Verdict::of(AttemptResult::Unknown).because(why.as_str()), Row::Common("no answer came"))
+        }
+        Reply::Torn { status, why } => {
+            let (verdict, row) = judge_answer(shape, errors, *status, false, &Value::Null);
+            (verdict.because(why.as_str()), row)
+        }
+        Reply::Answered { status, retry_after, body } => {
+            let body = serde_json::from_slice(body).unwrap_or(Value::Null);
+            let (mut verdict, row) = judge_answer(shape, errors, *status, retry_after.is_some(), &body);
+            verdict.retry_after = retry_after.filter(|_| verdict.result != AttemptResult::Accepted);
+            (verdict, row)
+        }
+    }
+}
+
+fn judge_answer(
+    shape: &ReplyShape,
+    errors: &ErrorTable,
+    status: u16,
+    may_return: bool,
+    body: &Value,
+) -> (Verdict, Row) {
+    if (200..300).contains(&status) {
+        return judge_success(shape, errors, status, body);
+    }
+    let codes = if (400..600).contains(&status) { texts(body, &shape.code) } else { Vec::new() };
+    let (meaning, row) = errors
+        .by_code(&codes)
+        .filter(|(meaning, _)| status < 500 || meaning.result != AttemptResult::Accepted)
+        .unwrap_or_else(|| errors.by_status(status, may_return, &codes));
+    let mut verdict = match meaning.result {
+        AttemptResult::Accepted => acceptance(shape, body),
+        _ => refusal(shape, meaning, &row, &codes, body),
+    };
+    verdict.detail = verdict.detail.or_else(|| Some(format!("answered with status {status}")));
+    (verdict, row)
+}
+
+fn judge_success(shape: &ReplyShape, errors: &ErrorTable, status: u16, body: &Value) -> (Verdict, Row) {
+    let found = texts(body, &shape.error);
+    if !found.is_empty() {
+        let fallback = errors.other_error.unwrap_or(Meaning::from(AttemptResult::Unknown));
+        let (meaning, row) =
+            errors.by_code(&found).or_else(|| errors.by_family(&found)).unwrap_or((fallback, Row::OtherError));
+        if meaning.result != AttemptResult::Accepted {
+            return (refusal(shape, meaning, &row, &found, body), row);
+        }
+        return (acceptance(shape, body), row);
+    }
+    let mut verdict = acceptance(shape, body);
+    if shape.proof.contains(&status) || verdict.message_id.is_some() {
+        return (verdict, Row::Common("accepted"));
+    }
+    verdict.result = AttemptResult::Unknown;
+    (verdict.because("the answer does not say what was done"), Row::Common("a success without proof"))
+}
+
+fn acceptance(shape: &ReplyShape, body: &Value) -> Verdict {
+    let mut verdict = Verdict::of(AttemptResult::Accepted);
+    verdict.message_id = texts(body, &shape.id).into_iter().find(|id| is_plain(id, LONGEST_ID));
+    verdict.segments = texts(body, &shape.segments).first().and_then(|count| count.parse().ok());
+    verdict
+}
+
+fn refusal(shape: &ReplyShape, meaning: Meaning, row: &Row, codes: &[String], body: &Value) -> Verdict {
+    let mut verdict = Verdict::of(meaning.result);
+    verdict.scope = meaning.scope;
+    verdict.opted_out = meaning.opted_out;
+    let known = |code: &str| matches!(row, Row::Code(key) if key == code);
+    verdict.code = codes.iter().find(|code| known(code) || is_harmless_code(code)).cloned();
+    match texts(body, &shape.detail).first() {
+        Some(detail) => verdict.because(detail.as_str()),
+        None => verdict,
+    }
+}
+
+/// What the pointers find, as text; nothing for what is absent, null, empty or no scalar.
+fn texts(body: &Value, pointers: &[String]) -> Vec<String> {
+    let text = |pointer: &String| match body.pointer(pointer)? {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    pointers.iter().filter_map(text).collect()
+}
+
+/// An id that can stand in outcomes, logs and addresses as it is.
+fn is_plain(id: &str, longest: usize) -> bool {
+    id.len() <= longest && id.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// A code no row knows is shown only where it can't be a number or a one-time code that came back.
+fn is_harmless_code(code: &str) -> bool {
+    let runs = code.split(|c: char| !c.is_ascii_digit());
+    is_plain(code, LONGEST_CODE) && runs.map(str::len).max().unwrap_or(0) < TELLING_DIGITS
+}

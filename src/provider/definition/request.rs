@@ -1,0 +1,281 @@
+//! The request side of a definition: templates that are filled for one message.
+//!
+//! A value never becomes syntax. Each is encoded by the library of its place (`url`, `form_urlencoded`,
+//! `serde_json`, `HeaderValue`), so whatever it holds, the other side decodes exactly that value.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{HeaderName, HeaderValue};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::variables::Values;
+use crate::delivery::message::Template;
+
+/// Why a request can't be made for a message. Shows names, never values.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// A leaf that must be there has no value.
+    #[error("`{place}` asks for `{variable}`, which this message has not")]
+    Missing {
+        /// The leaf.
+        place: String,
+        /// Its variable.
+        variable: String,
+    },
+    /// A value can't stand in a header.
+    #[error("the value of header `{0}` can't stand in a header")]
+    Header(String),
+    /// A value can't stand in the path.
+    #[error("a segment of the path is empty, made of dots, or has control characters")]
+    Segment,
+    /// The channel isn't one of this provider's.
+    #[error("this provider carries no {0}")]
+    Channel(crate::challenge::Channel),
+}
+
+/// The methods that carry a body: a request without one could be repeated by what stands between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// `POST`.
+    Post,
+    /// `PUT`.
+    Put,
+}
+
+/// The path behind the base URL, by segment.
+#[derive(Clone, Debug)]
+pub struct PathTemplate(pub(super) Vec<Template>);
+
+impl PathTemplate {
+    /// `base` with this path behind its own. Each segment stays one segment.
+    pub fn fill(&self, base: &Url, values: &Values<'_>) -> Result<Url, Unfit> {
+        let mut url = base.clone();
+        let mut segments = url.path_segments_mut().map_err(|()| Unfit::Segment)?;
+        segments.pop_if_empty();
+        for template in &self.0 {
+            let segment = fill("path", template, values)?;
+            // Dots would climb, and the library drops line ends instead of encoding them.
+            if segment.bytes().all(|byte| byte == b'.') || segment.contains(|c: char| c.is_ascii_control()) {
+                return Err(Unfit::Segment);
+            }
+            segments.push(&segment);
+        }
+        drop(segments);
+        Ok(url)
+    }
+}
+
+/// How a request proves who sends it. The templates know only settings.
+#[derive(Clone, Debug)]
+pub enum Auth {
+    /// Not at all, or in a header or a leaf of its own.
+    None,
+    /// `Authorization: Basic`.
+    Basic {
+        /// Before the colon.
+        username: Template,
+        /// After it.
+        password: Template,
+    },
+    /// `Authorization: Bearer`.
+    Bearer {
+        /// The token.
+        token: Template,
+    },
+    /// A header of the vendor's own.
+    Header {
+        /// Its name.
+        name: HeaderName,
+        /// Its value.
+        value: Template,
+    },
+    /// A signature by the Standard Webhooks specification.
+    StandardWebhooks {
+        /// `whsec_` and base64; two of them, parted by a space, while they rotate.
+        secret: Template,
+    },
+}
+
+/// A header beside those of the encoding and the authentication.
+#[derive(Clone, Debug)]
+pub struct Header {
+    pub(super) name: HeaderName,
+    pub(super) value: Template,
+    pub(super) optional: bool,
+}
+
+impl Header {
+    /// Its name and value; `None` where it is left out.
+    pub fn fill(&self, values: &Values<'_>) -> Result<Option<(HeaderName, HeaderValue)>, Unfit> {
+        let filled = leave_out(fill(self.name.as_str(), &self.value, values), self.optional)?;
+        let header = |text: String| Some((self.name.clone(), header_value(&text)?));
+        match filled {
+            None => Ok(None),
+            Some(text) => header(text).map(Some).ok_or_else(|| Unfit::Header(self.name.to_string())),
+        }
+    }
+}
+
+/// A text as the value of a header that nothing logs.
+pub(crate) fn header_value(text: &str) -> Option<HeaderValue> {
+    // Beyond ASCII each server reads its own thing.
+    let mut value = HeaderValue::from_str(text).ok().filter(|_| text.is_ascii())?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// What the request carries.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// `application/x-www-form-urlencoded`.
+    Form(Vec<Field>),
+    /// `application/json`.
+    Json(Tree),
+}
+
+/// One field of a form; of several templates it becomes several fields of one name.
+#[derive(Clone, Debug)]
+pub struct Field {
+    pub(super) name: String,
+    pub(super) optional: bool,
+    pub(super) values: Vec<Template>,
+}
+
+/// A JSON value whose strings are templates.
+#[derive(Clone, Debug)]
+pub enum Tree {
+    /// An object: key, whether it may be left out, value.
+    Object(Vec<(String, bool, Tree)>),
+    /// An array.
+    Array(Vec<Tree>),
+    /// A string.
+    Text(Template),
+    /// The time left, as a number.
+    Validity,
+    /// A number or a boolean, as it stands.
+    Literal(Value),
+}
+
+impl Body {
+    /// The media type.
+    #[must_use]
+    pub const fn media_type(&self) -> &'static str {
+        match self {
+            Self::Form(_) => "application/x-www-form-urlencoded",
+            Self::Json(_) => "application/json",
+        }
+    }
+
+    /// The bytes for one message.
+    pub fn fill(&self, values: &Values<'_>) -> Result<Bytes, Unfit> {
+        match self {
+            Self::Form(fields) => fill_form(fields, values),
+            Self::Json(tree) => Ok(tree.fill("json", values)?.to_string().into()),
+        }
+    }
+}
+
+fn fill_form(fields: &[Field], values: &Values<'_>) -> Result<Bytes, Unfit> {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    for field in fields {
+        for template in &field.values {
+            if let Some(value) = leave_out(fill(&field.name, template, values), field.optional)? {
+                form.append_pair(&field.name, &value);
+            }
+        }
+    }
+    Ok(form.finish().into())
+}
+
+impl Tree {
+    fn fill(&self, place: &str, values: &Values<'_>) -> Result<Value, Unfit> {
+        match self {
+            Self::Object(entries) => {
+                let mut object = Map::new();
+                for (key, optional, tree) in entries {
+                    if let Some(value) = leave_out(tree.fill(key, values), *optional)? {
+                        object.insert(key.clone(), value);
+                    }
+                }
+                Ok(Value::Object(object))
+            }
+            Self::Array(items) => items.iter().map(|item| item.fill(place, values)).collect(),
+            Self::Text(template) => fill(place, template, values).map(Value::String),
+            Self::Validity => values.validity.map(Value::from).ok_or_else(|| missing(place, "validity")),
+            Self::Literal(value) => Ok(value.clone()),
+        }
+    }
+}
+
+/// The time left as a provider takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    pub(super) unit: Unit,
+    pub(super) min: u64,
+    pub(super) max: u64,
+}
+
+/// What a provider counts time in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Unit {
+    /// Seconds.
+    #[serde(rename = "s")]
+    Seconds,
+    /// Milliseconds.
+    #[serde(rename = "ms")]
+    Millis,
+}
+
+impl Validity {
+    /// `left`, rounded up to a whole unit and to the least that the provider takes, cut to the most.
+    #[must_use]
+    pub fn of(self, left: Duration) -> u64 {
+        let unit = match self.unit {
+            Unit::Seconds => 1_000_000_000,
+            Unit::Millis => 1_000_000,
+        };
+        u64::try_from(left.as_nanos().div_ceil(unit)).unwrap_or(u64::MAX).clamp(self.min, self.max)
+    }
+}
+
+fn fill(place: &str, template: &Template, values: &Values<'_>) -> Result<String, Unfit> {
+    let lacking = || template.names().find(|name| values.get(name).is_none()).unwrap_or_default();
+    template.fill(|name| values.get(name)).ok_or_else(|| missing(place, lacking()))
+}
+
+fn missing(place: &str, variable: &str) -> Unfit {
+    Unfit::Missing { place: place.to_owned(), variable: variable.to_owned() }
+}
+
+/// An optional place whose variable has no value is left out.
+fn leave_out<T>(filled: Result<T, Unfit>, optional: bool) -> Result<Option<T>, Unfit> {
+    match filled {
+        Err(Unfit::Missing { .. }) if optional => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn validity_is_rounded_up_and_kept_within_bounds() {
+        let seconds = Validity { unit: Unit::Seconds, min: 1, max: 36_000 };
+        let millis = Validity { unit: Unit::Millis, min: 20_000, max: 604_800_000 };
+        for (left, as_seconds, as_millis) in [
+            (Duration::ZERO, 1, 20_000),
+            (Duration::from_nanos(1), 1, 20_000),
+            (Duration::from_millis(1_001), 2, 20_000),
+            (Duration::from_micros(20_000_001), 21, 20_001),
+            (Duration::from_mins(2), 120, 120_000),
+            (Duration::MAX, 36_000, 604_800_000),
+        ] {
+            assert_eq!((seconds.of(left), millis.of(left)), (as_seconds, as_millis), "{left:?}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The closed set of variables that a definition's templates may use, and their values for one message.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use crate::challenge::{Address, Channel};
+use crate::provider::Message;
+use crate::secret::Secret;
+
+/// How a setting is written in a template: `{settings.account_sid}`.
+pub const SETTINGS: &str = "settings.";
+
+/// A variable that stands in every message of some channels.
+struct Known {
+    name: &'static str,
+    channels: &'static [Channel],
+    /// Whether a message may lack it: then its leaf has to be optional, or the message can't be sent.
+    may_lack: bool,
+}
+
+const EVERY: &[Channel] = &Channel::ALL;
+const DIALLED: &[Channel] = &[Channel::Sms, Channel::Voice];
+
+const KNOWN: [Known; 15] = [
+    Known { name: "reference", channels: EVERY, may_lack: false },
+    Known { name: "channel", channels: EVERY, may_lack: false },
+    Known { name: "text", channels: EVERY, may_lack: false },
+    Known { name: "code", channels: EVERY, may_lack: true },
+    Known { name: "language", channels: EVERY, may_lack: false },
+    Known { name: "purpose", channels: EVERY, may_lack: false },
+    Known { name: "tenant", channels: EVERY, may_lack: false },
+    Known { name: "sender", channels: EVERY, may_lack: true },
+    Known { name: "validity", channels: EVERY, may_lack: false },
+    Known { name: "to", channels: DIALLED, may_lack: false },
+    Known { name: "to_digits", channels: DIALLED, may_lack: false },
+    Known { name: "extension", channels: &[Channel::Voice], may_lack: true },
+    Known { name: "token", channels: &[Channel::Push], may_lack: false },
+    Known { name: "platform", channels: &[Channel::Push], may_lack: false },
+    Known { name: "app", channels: &[Channel::Push], may_lack: true },
+];
+
+/// The variables of `channel`; those that a message may lack are `true`.
+pub(super) fn of_channel(channel: Channel) -> impl Iterator<Item = (&'static str, bool)> {
+    KNOWN.iter().filter(move |known| known.channels.contains(&channel)).map(|known| (known.name, known.may_lack))
+}
+
+/// The values of one message.
+#[derive(Clone, Copy)]
+pub struct Values<'v> {
+    /// What is carried.
+    pub message: &'v Message,
+    /// The provider's settings.
+    pub settings: &'v BTreeMap<String, Secret>,
+    /// The time left, in the definition's own unit and bounds.
+    pub validity: Option<u64>,
+}
+
+impl<'v> Values<'v> {
+    /// The value of a variable; `None` where this message has none.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Cow<'v, str>> {
+        let message = self.message;
+        Some(match name {
+            "reference" => message.reference.as_str().into(),
+            "channel" => message.channel().as_str().into(),
+            "text" => message.text.expose().into(),
+            "code" => message.code.as_ref()?.expose().into(),
+            "language" => message.language.as_str().into(),
+            "purpose" => message.purpose.as_str().into(),
+            "tenant" => message.tenant.as_str().into(),
+            "sender" => Cow::Borrowed(message.sender.as_deref()?),
+            "validity" => self.validity?.to_string().into(),
+            _ => match name.strip_prefix(SETTINGS) {
+                Some(setting) => self.settings.get(setting)?.expose().into(),
+                None => of_address(&message.address, name)?.into(),
+            },
+        })
+    }
+}
+
+fn of_address<'a>(address: &'a Address, name: &str) -> Option<&'a str> {
+    match (address, name) {
+        (Address::Sms { to } | Address::Voice { to, .. }, "to") => Some(to.expose()),
+        (Address::Sms { to } | Address::Voice { to, .. }, "to_digits") => Some(to.expose().trim_start_matches('+')),
+        (Address::Voice { extension, .. }, "extension") => extension.as_deref(),
+        (Address::Push(target), "token") => Some(target.token.expose()),
+        (Address::Push(target), "platform") => Some(target.platform.as_str()),
+        (Address::Push(target), "app") => target.app.as_deref(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::challenge::{Platform, PushTarget};
+    use crate::phone::PhoneNumber;
+
+    fn message(address: Address) -> Message {
+        Message {
+            reference: "r-1".into(),
+            address,
+            sender: Some("Contoso".into()),
+            text: Secret::new("Your code is 481516"),
+            code: Some(Secret::new("481516")),
+            language: "en".into(),
+            purpose: "sign_in".into(),
+            tenant: "default".into(),
+            validity: Duration::from_mins(1),
+        }
+    }
+
+    #[test]
+    fn every_known_variable_has_a_value_on_its_channels() {
+        let to = PhoneNumber::parse("+14155552671", None).expect("valid");
+        let target = PushTarget {
+            platform: Platform::Ios,
+            token: Secret::new("t"),
+            app: Some("main".into()),
+            registered_at: None,
+            number_match: None,
+            context: BTreeMap::new(),
+        };
+        let addresses = [
+            Address::Sms { to: to.clone() },
+            Address::Voice { to, extension: Some("9".into()) },
+            Address::Push(target),
+        ];
+        for address in addresses {
+            let message = message(address);
+            let values = Values { message: &message, settings: &BTreeMap::new(), validity: Some(60) };
+            for known in &KNOWN {
+                let expected = known.channels.contains(&message.channel());
+                assert_eq!(values.get(known.name).is_some(), expected, "{} on {}", known.name, message.channel());
+            }
+            assert_eq!(values.get("settings.none"), None);
+            assert_eq!(values.get("nothing"), None);
+        }
+    }
+}

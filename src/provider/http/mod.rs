@@ -1,0 +1,316 @@
+//! A provider that is spoken to over HTTP, as its [`Definition`] says.
+//!
+//! One client for each provider, built when the configuration is read: no proxy, redirect, cookie,
+//! decompression or retry of the library's own. [`exchange`] writes one request and says what came of it;
+//! [`auth`] holds the schemes that need code. No error text holds an address, a header or a body.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Certificate, Client};
+use tokio::time::Instant;
+use url::Url;
+
+use self::auth::Credentials;
+use super::definition::request::{Method, Unfit};
+use super::definition::variables::{SETTINGS, Values};
+use super::definition::{Definition, SettingRule};
+use super::{Message, Provider, Reply};
+use crate::challenge::Channel;
+use crate::clock::{Clock, Timestamp};
+use crate::delivery::message::Template;
+use crate::delivery::verdict::Verdict;
+use crate::secret::Secret;
+
+pub mod auth;
+mod exchange;
+pub mod retry_after;
+
+/// The most of an answer's body that is read, in bytes.
+pub const MAX_REPLY_BYTES: usize = 256 * 1024;
+
+/// Keys of a configured provider that a definition can't have as settings: they mean the same for all.
+pub const RESERVED_SETTINGS: [&str; 17] = [
+    "kind",
+    "base_url",
+    "endpoints",
+    "ca_file",
+    "connect_timeout",
+    "senders",
+    "rate",
+    "max_in_flight",
+    "receipts",
+    "receipt_timeout",
+    "attempt_timeout",
+    "cost",
+    "enabled",
+    "name",
+    "sms",
+    "voice",
+    "push",
+];
+
+/// What the operator says of one provider.
+#[derive(Clone, Debug)]
+pub struct ProviderSettings {
+    /// Its name.
+    pub name: String,
+    /// Where its requests go; the definition's own address if absent.
+    pub base_url: Option<String>,
+    /// Where those of one channel go, if elsewhere.
+    pub endpoints: BTreeMap<Channel, String>,
+    /// The settings that its definition declares.
+    pub settings: BTreeMap<String, Secret>,
+    /// How long a connection may take to be there, its TLS included.
+    pub connect_timeout: Duration,
+    /// Certificates (PEM) to trust beside those of the system, for gateways of one's own.
+    pub extra_roots: Option<String>,
+}
+
+impl ProviderSettings {
+    /// Settings that say only what must be said.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            base_url: None,
+            endpoints: BTreeMap::new(),
+            settings: BTreeMap::new(),
+            connect_timeout: Duration::from_secs(2),
+            extra_roots: None,
+        }
+    }
+}
+
+/// One thing that is wrong with the settings of a provider. Shows no value of a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: found {found}; allowed: {allowed}")]
+pub struct SettingError {
+    /// The path of the key: `providers.twilio.auth_token`.
+    pub path: String,
+    /// What is there.
+    pub found: String,
+    /// What may be there.
+    pub allowed: String,
+}
+
+/// One request, ready to be written. `Debug` shows neither its address nor what it carries.
+pub struct Request {
+    /// Its method.
+    pub method: Method,
+    /// Its address.
+    pub url: Url,
+    /// Its headers, those of the connection not among them.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("method", &self.method).finish_non_exhaustive()
+    }
+}
+
+/// A configured provider whose definition is data.
+pub struct HttpProvider {
+    name: String,
+    definition: Arc<Definition>,
+    settings: BTreeMap<String, Secret>,
+    lines: BTreeMap<Channel, Line>,
+    client: Client,
+    clock: Clock,
+}
+
+/// Where one channel's requests go, and how they prove who sends them.
+struct Line {
+    base: Url,
+    credentials: Credentials,
+}
+
+impl HttpProvider {
+    /// Joins what the operator says to the definition.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the settings.
+    pub fn new(given: ProviderSettings, definition: Arc<Definition>, clock: Clock) -> Result<Self, Vec<SettingError>> {
+        let mut mistakes = Mistakes { provider: given.name.clone(), found: Vec::new() };
+        let settings = resolve_settings(definition.settings(), &given.settings, &mut mistakes);
+        let default_base = given.base_url.as_deref().or(definition.base_url());
+        let mut lines = BTreeMap::new();
+        for channel in definition.channels() {
+            let (key, text) = match given.endpoints.get(&channel) {
+                Some(text) => (format!("endpoints.{channel}"), Some(text.as_str())),
+                None => ("base_url".to_owned(), default_base),
+            };
+            let base = mistakes.address(&key, text);
+            let credentials = definition.dialect(channel).map(|dialect| Credentials::new(&dialect.auth, &settings));
+            let credentials = credentials.and_then(|made| mistakes.unless(made));
+            lines.extend(base.zip(credentials).map(|(base, credentials)| (channel, Line { base, credentials })));
+        }
+        let plain = lines.values().any(|line| line.base.scheme() == "http");
+        let client = build_client(&given, plain, &mut mistakes);
+        match (client, mistakes.found) {
+            (Some(client), found) if found.is_empty() => {
+                Ok(Self { name: given.name, definition, settings, lines, client, clock })
+            }
+            (_, mut found) => {
+                found.dedup();
+                Err(found)
+            }
+        }
+    }
+
+    /// Its definition.
+    #[must_use]
+    pub const fn definition(&self) -> &Arc<Definition> {
+        &self.definition
+    }
+
+    /// The request for `message`, written at `now`.
+    ///
+    /// # Errors
+    /// Why this message can't be put into one.
+    pub fn request(&self, message: &Message, now: Timestamp) -> Result<Request, Unfit> {
+        let channel = message.channel();
+        let (Some(dialect), Some(line)) = (self.definition.dialect(channel), self.lines.get(&channel)) else {
+            return Err(Unfit::Channel(channel));
+        };
+        let validity = dialect.validity.map(|validity| validity.of(message.validity));
+        let values = Values { message, settings: &self.settings, validity };
+        let url = dialect.path.fill(&line.base, &values)?;
+        let body = dialect.body.fill(&values)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(dialect.body.media_type()));
+        for header in &dialect.headers {
+            headers.extend(header.fill(&values)?);
+        }
+        line.credentials.apply(&mut headers, &message.reference, now, &body)?;
+        Ok(Request { method: dialect.method, url, headers, body })
+    }
+}
+
+#[async_trait]
+impl Provider for HttpProvider {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn send(&self, message: &Message, deadline: Instant) -> Reply {
+        match self.request(message, self.clock.now()) {
+            Ok(request) => exchange::exchange(&self.client, request, deadline, &self.clock).await,
+            Err(why) => Reply::NotSent { why: why.to_string() },
+        }
+    }
+
+    fn classify(&self, channel: Channel, reply: &Reply) -> Verdict {
+        self.definition.classify(channel, reply)
+    }
+}
+
+struct Mistakes {
+    provider: String,
+    found: Vec<SettingError>,
+}
+
+impl Mistakes {
+    fn add(&mut self, key: &str, found: impl Into<String>, allowed: impl Into<String>) {
+        let path = format!("providers.{}.{key}", self.provider);
+        self.found.push(SettingError { path, found: found.into(), allowed: allowed.into() });
+    }
+
+    fn unless<T>(&mut self, made: Result<T, auth::Unusable>) -> Option<T> {
+        made.map_err(|why| self.add(&why.settings, "a value that can't be used", why.allowed)).ok()
+    }
+
+    fn address(&mut self, key: &str, text: Option<&str>) -> Option<Url> {
+        let parsed = text.and_then(base_url);
+        if parsed.is_none() {
+            // The text is not shown: it may hold a password.
+            let found = if text.is_some() { "an address that can't be used" } else { "nothing" };
+            self.add(key, found, "an http or https address without user, query and fragment");
+        }
+        parsed
+    }
+}
+
+/// Reads the address that requests are built upon.
+#[must_use]
+pub fn base_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let plain = url.username().is_empty() && url.password().is_none();
+    let bare = url.query().is_none() && url.fragment().is_none();
+    (matches!(url.scheme(), "http" | "https") && url.has_host() && plain && bare).then_some(url)
+}
+
+fn resolve_settings(
+    rules: &BTreeMap<String, SettingRule>,
+    given: &BTreeMap<String, Secret>,
+    mistakes: &mut Mistakes,
+) -> BTreeMap<String, Secret> {
+    for key in given.keys().filter(|key| !rules.contains_key(*key)) {
+        let allowed = rules.keys().map(String::as_str).chain(RESERVED_SETTINGS).collect::<Vec<_>>().join(", ");
+        mistakes.add(key, format!("unknown key `{key}`"), allowed);
+    }
+    let mut settings = BTreeMap::new();
+    for (key, rule) in rules {
+        match given.get(key) {
+            None if rule.required => mistakes.add(key, "nothing", "a value: it is required"),
+            None => {}
+            Some(value) if value.is_empty() => mistakes.add(key, "an empty text", "a value, or no such key"),
+            Some(value) if !rule.one_of.is_empty() && !rule.one_of.iter().any(|word| word == value.expose()) => {
+                let found = if rule.secret { "another value".to_owned() } else { format!("`{}`", value.expose()) };
+                mistakes.add(key, found, rule.one_of.join(", "));
+            }
+            Some(value) => drop(settings.insert(key.clone(), value.clone())),
+        }
+    }
+    let default = |(key, rule): (&String, &SettingRule)| {
+        let template = rule.default.as_ref().filter(|_| !settings.contains_key(key))?;
+        Some((key.clone(), Secret::new(fill_from_settings(template, &settings)?)))
+    };
+    let defaults: Vec<_> = rules.iter().filter_map(default).collect();
+    settings.extend(defaults);
+    settings
+}
+
+/// Fills a template that knows only settings; `None` where one of them is unset.
+fn fill_from_settings(template: &Template, settings: &BTreeMap<String, Secret>) -> Option<String> {
+    template.fill(|name| Some(settings.get(name.strip_prefix(SETTINGS)?)?.expose().into()))
+}
+
+fn build_client(given: &ProviderSettings, plain: bool, mistakes: &mut Mistakes) -> Option<Client> {
+    let roots = match given.extra_roots.as_deref().map(|pem| Certificate::from_pem_bundle(pem.as_bytes())) {
+        None => Vec::new(),
+        Some(Ok(roots)) if !roots.is_empty() => roots,
+        Some(_) => {
+            mistakes.add("ca_file", "no certificate", "one or more certificates in PEM");
+            return None;
+        }
+    };
+    let builder = Client::builder()
+        .user_agent(concat!("mfa-courier/", env!("CARGO_PKG_VERSION")))
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .retry(reqwest::retry::never())
+        .https_only(!plain)
+        .connect_timeout(given.connect_timeout)
+        // Below the keep-alive of every common server: a connection that both sides think open is what
+        // makes a request end in doubt.
+        .pool_idle_timeout(Duration::from_secs(20))
+        .tcp_keepalive(Duration::from_secs(30))
+        .http2_keep_alive_interval(Duration::from_secs(15))
+        .http2_keep_alive_timeout(Duration::from_secs(5));
+    let builder = if roots.is_empty() { builder } else { builder.tls_certs_merge(roots) };
+    let client = builder.build();
+    if client.is_err() {
+        mistakes.add("ca_file", "certificates that can't be used", "certificates in PEM, or none beside the system's");
+    }
+    client.ok()
+}
