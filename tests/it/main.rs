@@ -1,0 +1,4 @@
+//! What crosses a boundary: recorded conversations, hostile peers.
+
+mod dialects;
+mod replies;
