@@ -1,1 +1,162 @@
-//! (to be written)
+//! Recorded conversations with providers (`tests/dialects/<provider>/*.json`): a message becomes exactly
+//! this request, and an answer means exactly this verdict, by this row of the definition.
+//!
+//! Every row of every definition must be covered by some answer, and every file must belong to a
+//! definition, so neither can be forgotten when the other grows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mfa_courier::challenge::{Address, Channel};
+use mfa_courier::clock::{Clock, Timestamp};
+use mfa_courier::delivery::verdict::{AttemptResult, Verdict};
+use mfa_courier::phone::PhoneNumber;
+use mfa_courier::provider::definition::reply::Row;
+use mfa_courier::provider::definition::{Definition, builtin};
+use mfa_courier::provider::http::retry_after::retry_after;
+use mfa_courier::provider::http::{HttpProvider, ProviderSettings};
+use mfa_courier::provider::{Message, Reply};
+use mfa_courier::secret::Secret;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// When every conversation takes place.
+const NOW: &str = "2026-11-24T12:00:00Z";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Conversation {
+    #[serde(rename = "about")]
+    _about: String,
+    settings: BTreeMap<String, Secret>,
+    message: Said,
+    request: Written,
+    replies: Vec<Answer>,
+}
+
+/// The message, as the file tells it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    to: String,
+    sender: Option<String>,
+    text: String,
+    code: Option<Secret>,
+    language: String,
+    purpose: String,
+    tenant: String,
+    reference: String,
+    validity_ms: u64,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    method: String,
+    url: String,
+    headers: BTreeMap<String, String>,
+    body: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    row: String,
+    status: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// The body as JSON, or else as text.
+    body: Option<Value>,
+    text: Option<String>,
+    /// What it means; what is not said is as in a verdict that says only its result.
+    verdict: serde_json::Map<String, Value>,
+}
+
+fn now() -> Timestamp {
+    Timestamp::parse_rfc3339(NOW).expect("valid")
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|why| panic!("{}: {why}", folder.display()));
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
+    files.sort();
+    files
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialects")
+}
+
+#[test]
+fn every_folder_belongs_to_a_definition() {
+    let known: BTreeSet<_> = builtin().expect("valid").keys().map(|name| root().join(name.as_ref())).collect();
+    assert_eq!(files_below(&root()).into_iter().collect::<BTreeSet<_>>(), known);
+}
+
+#[test]
+fn conversations_go_as_recorded_and_cover_every_row() {
+    for (name, definition) in builtin().expect("valid") {
+        let mut covered = BTreeSet::new();
+        for file in files_below(&root().join(name.as_ref())) {
+            let text = std::fs::read_to_string(&file).expect("readable");
+            let conversation: Conversation =
+                serde_json::from_str(&text).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
+            check_request(&definition, &conversation, &file);
+            covered.extend(conversation.replies.iter().map(|answer| check_answer(&definition, answer, &file)));
+        }
+        for channel in definition.channels() {
+            let dialect = definition.dialect(channel).expect("its own channel");
+            let missing: Vec<_> = dialect.rows().filter(|row| !covered.contains(row)).collect();
+            assert!(missing.is_empty(), "no conversation of {name} covers {missing:?}");
+        }
+    }
+}
+
+fn check_request(definition: &Arc<Definition>, conversation: &Conversation, file: &Path) {
+    let mut given = ProviderSettings::new(definition.name());
+    given.base_url = definition.base_url().is_none().then(|| "https://sms.contoso.example/hook".to_owned());
+    given.settings.clone_from(&conversation.settings);
+    let provider = HttpProvider::new(given, Arc::clone(definition), Clock::system()).expect("usable");
+    let said = &conversation.message;
+    let message = Message {
+        reference: said.reference.clone(),
+        address: Address::Sms { to: PhoneNumber::parse(&said.to, None).expect("a number") },
+        sender: said.sender.as_deref().map(Arc::from),
+        text: Secret::new(said.text.as_str()),
+        code: said.code.clone(),
+        language: said.language.clone(),
+        purpose: said.purpose.clone(),
+        tenant: said.tenant.clone(),
+        validity: Duration::from_millis(said.validity_ms),
+    };
+    let made = provider.request(&message, now()).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let written = Written {
+        method: format!("{:?}", made.method).to_uppercase(),
+        url: made.url.to_string(),
+        headers: made.headers.iter().map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect(),
+        body: text(&made.body),
+    };
+    assert_eq!(written, conversation.request, "{}", file.display());
+}
+
+fn check_answer(definition: &Definition, answer: &Answer, file: &Path) -> Row {
+    let hints = answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("retry-after"));
+    let body = answer.body.as_ref().map(ToString::to_string).or_else(|| answer.text.clone());
+    let reply = Reply::Answered {
+        status: answer.status,
+        retry_after: retry_after(hints.map(|(_, value)| value.as_bytes()), now()),
+        body: body.expect("either `body` or `text`").into(),
+    };
+    let (verdict, row) = definition.dialect(Channel::Sms).expect("carries text messages").judge(&reply);
+    assert_eq!(verdict, definition.classify(Channel::Sms, &reply));
+    let result: AttemptResult =
+        serde_json::from_value(answer.verdict.get("result").cloned().expect("a result")).expect("one of the eight");
+    let mut expected = serde_json::to_value(Verdict::of(result)).expect("plain");
+    expected.as_object_mut().expect("an object").extend(answer.verdict.clone());
+    let got = serde_json::to_value(&verdict).expect("plain");
+    assert_eq!((got, row.to_string()), (expected, answer.row.clone()), "{}: {}", file.display(), answer.row);
+    row
+}

@@ -54,6 +54,9 @@ impl PathTemplate {
     /// `base` with this path behind its own. Each segment stays one segment.
     pub fn fill(&self, base: &Url, values: &Values<'_>) -> Result<Url, Unfit> {
         let mut url = base.clone();
+        if self.0.is_empty() {
+            return Ok(url);
+        }
         let mut segments = url.path_segments_mut().map_err(|()| Unfit::Segment)?;
         segments.pop_if_empty();
         for template in &self.0 {
