@@ -1,4 +1,7 @@
-//! What crosses a boundary: recorded conversations, hostile peers.
+//! What crosses a boundary, in one binary: recorded conversations, hostile peers, a real RabbitMQ (started
+//! once for all tests of a run).
 
+mod broker;
 mod dialects;
+mod node;
 mod replies;
