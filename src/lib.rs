@@ -4,16 +4,16 @@
 //! the same way: it arrives by `broker`, `worker` carries out what `delivery` decides, `provider` reaches
 //! the person, `ledger` remembers who may speak.
 
-pub mod clock;
-pub mod secret;
-pub mod phone;
-pub mod challenge;
-pub mod guard;
-pub mod delivery;
-pub mod telemetry;
 pub mod broker;
-pub mod provider;
-pub mod ledger;
-pub mod worker;
-pub mod http;
+pub mod challenge;
+pub mod clock;
 pub mod config;
+pub mod delivery;
+pub mod guard;
+pub mod http;
+pub mod ledger;
+pub mod phone;
+pub mod provider;
+pub mod secret;
+pub mod telemetry;
+pub mod worker;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::challenge::Channel;
 use crate::delivery::outcome::{Reason, Status};
 use crate::delivery::verdict::AttemptResult;
+use crate::guard::health::CircuitState;
 use crate::phone::Country;
 
 /// The label of a tenant that is not configured.
@@ -44,6 +45,8 @@ pub const IN_FLIGHT: &str = "courier_in_flight";
 pub const QUEUE_DEPTH: &str = "courier_queue_depth";
 /// Messages put into quarantine, by `why`.
 pub const QUARANTINED: &str = "courier_quarantined_total";
+/// Copies that `reply_to` asked for and no queue took.
+pub const UNROUTABLE_REPLIES: &str = "courier_unroutable_replies_total";
 /// Repeats recognised, by `what`.
 pub const DUPLICATES: &str = "courier_duplicates_total";
 /// Operations that the ledger failed.
@@ -168,17 +171,6 @@ fn country_label(country: Option<Country>) -> String {
     country.map_or_else(|| NONE.to_owned(), |country| country.to_string())
 }
 
-/// How a provider's circuit stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CircuitState {
-    /// Everything goes through.
-    Closed,
-    /// A few attempts try it out.
-    HalfOpen,
-    /// Nothing goes through.
-    Open,
-}
-
 /// A challenge arrived; `tenant` is one of the configured, or [`OTHER`].
 pub fn challenge(channel: Option<Channel>, tenant: &str, result: &'static str) {
     counter!(CHALLENGES, "channel" => channel_label(channel), "tenant" => tenant.to_owned(), "result" => result)
@@ -256,6 +248,11 @@ pub fn queue_depth(queue: &'static str, messages: u32) {
 /// A message went to quarantine.
 pub fn quarantined(why: &'static str) {
     counter!(QUARANTINED, "why" => why).increment(1);
+}
+
+/// The queue that a challenge named in `reply_to` takes nothing.
+pub fn unroutable_reply() {
+    counter!(UNROUTABLE_REPLIES).increment(1);
 }
 
 /// A repeat was recognised.

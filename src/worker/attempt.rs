@@ -82,8 +82,8 @@ impl Task {
     /// Carries out [`crate::delivery::Step::Attempt`]; `None` where somebody else owns the delivery now.
     pub(super) async fn attempt(&mut self, index: usize) -> Option<Event> {
         let hop = self.delivery.hop(index).clone();
-        let permit = match self.pace(index, &hop).await {
-            Ok(permit) => permit,
+        let (permit, admitted) = match self.pace(index, &hop).await {
+            Ok(paced) => paced,
             Err(why) => {
                 // Facts may have come while it slept.
                 return match self.refresh().await {
@@ -93,29 +93,38 @@ impl Task {
                 };
             }
         };
+        let event = self.write_and_send(index, &hop, admitted).await;
+        if !matches!(event, Some(Event::Answered { .. })) {
+            self.desk.tools.pressure.withdraw(&hop.provider, country(&self.delivery, &hop), admitted);
+        }
+        drop(permit);
+        event
+    }
+
+    /// The ledger first, then the request, and that only while the right to send holds.
+    async fn write_and_send(&mut self, index: usize, hop: &Hop, admitted: Timestamp) -> Option<Event> {
         let timeout = *self.desk.tools.policy.attempt_timeout.get(hop.channel);
         let now = self.now();
         let right = SendRight::new(self.delivery.challenge(), timeout, now);
-        let message = self.message(&hop, now);
+        let message = self.message(hop, now);
         let mut begun = self.delivery.clone();
         begun.begin(index, now);
         match self.write(Phase::Working(std::sync::Arc::new(begun))).await {
             Claim::Held => self.delivery.begin(index, now),
             claim => return self.after(claim),
         }
-        self.report_fallback(&hop);
-        if right.has_lapsed() || now + LEAST_TIME > self.delivery.challenge().expires_at {
+        self.report_fallback(hop);
+        if right.has_lapsed() || self.now() + LEAST_TIME > self.delivery.challenge().expires_at {
             return Some(Event::Blocked { hop: index, why: Blocked::NotWritten });
         }
-        let verdict = self.send(&hop, message, timeout, now).await;
-        drop(permit);
+        let verdict = self.send(hop, message, timeout).await;
         let at = self.now();
-        self.account(&hop, &verdict, at.since(now), at);
+        self.account(hop, &verdict, at.since(now), (admitted, at));
         Some(Event::Answered { verdict, at, segments: None })
     }
 
     /// Slot, permit, circuit: in this order, so that whoever waits for a slot starves nobody of a permit.
-    async fn pace(&self, index: usize, hop: &Hop) -> Result<Permit, Blocked> {
+    async fn pace(&self, index: usize, hop: &Hop) -> Result<(Permit, Timestamp), Blocked> {
         let pressure = &self.desk.tools.pressure;
         let (now, expires_at) = (self.now(), self.delivery.challenge().expires_at);
         if !self.delivery.holds_slot(index) {
@@ -135,8 +144,9 @@ impl Task {
             metrics::rate_limited(&hop.provider, "in_flight");
             Blocked::SlotAt(self.now() + PATIENCE + self.spread())
         })?;
-        match pressure.admit(&hop.provider, country(&self.delivery, hop), self.now()) {
-            Admission::Pass => Ok(permit),
+        let now = self.now();
+        match pressure.admit(&hop.provider, country(&self.delivery, hop), now) {
+            Admission::Pass => Ok((permit, now)),
             Admission::OpenUntil(until) => Err(Blocked::CircuitOpen(until + self.spread() / 4)),
         }
     }
@@ -168,14 +178,14 @@ impl Task {
         Some(message)
     }
 
-    async fn send(&self, hop: &Hop, message: Option<Message>, timeout: Duration, now: Timestamp) -> Verdict {
+    async fn send(&self, hop: &Hop, message: Option<Message>, timeout: Duration) -> Verdict {
         let Some(message) = message else {
             return Verdict::of(AttemptResult::Content).because("no text can be made for this channel");
         };
         let Some(provider) = self.desk.tools.roster.get(&hop.provider) else {
             return Verdict::of(AttemptResult::Provider).because("the provider is not configured any more");
         };
-        let lasts = timeout.min(self.delivery.challenge().expires_at.since(now));
+        let lasts = timeout.min(self.delivery.challenge().expires_at.since(self.now()));
         let deadline = Clock::instant() + lasts;
         // The provider keeps to the deadline itself and knows how far its request came; this one is for bugs.
         let reply = tokio::time::timeout_at(deadline + Duration::from_millis(200), provider.send(&message, deadline));
@@ -184,10 +194,10 @@ impl Task {
     }
 
     /// Health, lanes, figures and the log line of an answer.
-    fn account(&mut self, hop: &Hop, verdict: &Verdict, took: Duration, at: Timestamp) {
+    fn account(&mut self, hop: &Hop, verdict: &Verdict, took: Duration, (begun, at): (Timestamp, Timestamp)) {
         let desk = std::sync::Arc::clone(&self.desk);
         let country = country(&self.delivery, hop);
-        desk.tools.pressure.learn(hop, country, verdict, at, &mut self.dice);
+        desk.tools.pressure.learn(hop, country, verdict, (begun, at), &mut self.dice);
         if verdict.result == AttemptResult::Throttled {
             let tries = 1;
             let wait = backoff::after_throttled(&desk.tools.policy.retry, tries, verdict.retry_after, &mut self.dice);

@@ -137,24 +137,40 @@ impl Pressure {
         Some(Permit { held: Some(held), provider: Arc::clone(provider), open, of })
     }
 
-    /// Asks the circuit; on [`Admission::Pass`] the answer is to be reported by [`Pressure::learn`].
+    /// Asks the circuit; on [`Admission::Pass`] the answer is to be reported by [`Pressure::learn`], or
+    /// [`Pressure::withdraw`] where the request is not made.
     pub fn admit(&self, provider: &Arc<str>, country: Option<Country>, now: Timestamp) -> Admission {
         lock(&self.health).begin(provider, country, now)
     }
 
+    /// The request that the circuit admitted at `begun` was not made.
+    pub fn withdraw(&self, provider: &Arc<str>, country: Option<Country>, begun: Timestamp) {
+        lock(&self.health).release(provider, country, begun);
+    }
+
     /// Takes in what an answer says about its provider: its circuit, its lane.
-    pub fn learn(&self, hop: &Hop, country: Option<Country>, verdict: &Verdict, now: Timestamp, dice: &mut Dice) {
+    pub fn learn(
+        &self,
+        hop: &Hop,
+        country: Option<Country>,
+        verdict: &Verdict,
+        (begun, now): (Timestamp, Timestamp),
+        dice: &mut Dice,
+    ) {
         let provider = &hop.provider;
         let changes = match verdict.result {
-            AttemptResult::Provider => self.trip(hop, country, verdict, now, dice),
+            AttemptResult::Provider => self.trip(hop, country, verdict, (begun, now), dice),
             AttemptResult::Transient | AttemptResult::Unknown => {
-                lock(&self.health).record(provider, country, false, now, dice)
+                lock(&self.health).record(provider, country, false, begun, now, dice)
             }
             AttemptResult::Accepted | AttemptResult::Recipient | AttemptResult::DeviceGone | AttemptResult::Content => {
-                lock(&self.health).record(provider, country, true, now, dice)
+                lock(&self.health).record(provider, country, true, begun, now, dice)
             }
-            // It said when to come back; that is health of a kind.
-            AttemptResult::Throttled => Vec::new(),
+            // It said when to come back: no news of its health.
+            AttemptResult::Throttled => {
+                lock(&self.health).release(provider, country, begun);
+                Vec::new()
+            }
         };
         changes.iter().for_each(report);
     }
@@ -164,7 +180,7 @@ impl Pressure {
         hop: &Hop,
         country: Option<Country>,
         verdict: &Verdict,
-        now: Timestamp,
+        (begun, now): (Timestamp, Timestamp),
         dice: &mut Dice,
     ) -> Vec<Change> {
         let code = verdict.code.as_deref().unwrap_or("refused");
@@ -173,7 +189,7 @@ impl Pressure {
         match verdict.scope {
             Scope::Provider => health.trip(&hop.provider, None, &why, now, dice).into_iter().collect(),
             Scope::Country => health.trip(&hop.provider, country, &why, now, dice).into_iter().collect(),
-            Scope::Sender => health.record(&hop.provider, country, false, now, dice),
+            Scope::Sender => health.record(&hop.provider, country, false, begun, now, dice),
         }
     }
 

@@ -5,3 +5,5 @@ mod broker;
 mod dialects;
 mod node;
 mod replies;
+mod worker;
+mod world;

@@ -200,8 +200,12 @@ fn prepare(dir: &Path, port: u16) {
          load_definitions = {}\n",
         dir.join("definitions.json").display()
     );
-    let files =
-        [("rabbitmq.conf", conf), ("definitions.json", definitions()), ("plugins", "[].".into()), ("env.conf", String::new())];
+    let files = [
+        ("rabbitmq.conf", conf),
+        ("definitions.json", definitions()),
+        ("plugins", "[].".into()),
+        ("env.conf", String::new()),
+    ];
     for (file, text) in files {
         std::fs::write(dir.join(file), text).expect("writable");
     }
@@ -295,7 +299,8 @@ impl Client {
     pub(crate) async fn outcomes_queue(&self, name: &str, binding: &str) {
         self.classic_queue(name).await;
         let options = QueueBindOptions::default();
-        let bound = self.channel.queue_bind(name.into(), "mfa.outcomes".into(), binding.into(), options, FieldTable::default());
+        let bound =
+            self.channel.queue_bind(name.into(), "mfa.outcomes".into(), binding.into(), options, FieldTable::default());
         bound.await.expect("bound");
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
-use crate::broker::{Death, Names, Properties, Source};
+use crate::broker::{Death, DeathWhy, Names, Properties, Source};
 use crate::clock::Timestamp;
 
 /// How many further headers are kept.
@@ -175,14 +175,13 @@ fn death(headers: &FieldTable, names: &Names) -> Option<Death> {
     let AMQPValue::FieldTable(newest) = deaths.as_slice().first()? else { return None };
     let field = |name: &str| newest.inner().get(name).and_then(word);
     let queue = field("queue")?;
-    if !Source::ALL.iter().any(|source| names.queue(*source) == queue) {
-        return None;
-    }
-    Some(match field("reason")?.as_str() {
-        "expired" => Death::Expired,
-        "delivery_limit" => Death::DeliveryLimit,
-        other => Death::Other(other.chars().filter(char::is_ascii_graphic).take(32).collect()),
-    })
+    let from = Source::ALL.into_iter().find(|source| names.queue(*source) == queue)?;
+    let why = match field("reason")?.as_str() {
+        "expired" => DeathWhy::Expired,
+        "delivery_limit" => DeathWhy::DeliveryLimit,
+        other => DeathWhy::Other(other.chars().filter(char::is_ascii_graphic).take(32).collect()),
+    };
+    Some(Death { why, from: Some(from) })
 }
 
 #[cfg(test)]
@@ -239,9 +238,18 @@ mod tests {
     fn a_death_counts_only_on_the_dead_queue_and_of_an_own_queue() {
         let names = Names::default();
         let death = |properties: &BasicProperties, source| read(properties, source).1;
-        assert_eq!(death(&died(&names.challenges, "expired"), Source::Dead), Some(Death::Expired));
-        assert_eq!(death(&died(&names.signals, "delivery_limit"), Source::Dead), Some(Death::DeliveryLimit));
-        assert_eq!(death(&died(&names.signals, "rejected"), Source::Dead), Some(Death::Other("rejected".into())));
+        assert_eq!(
+            death(&died(&names.challenges, "expired"), Source::Dead),
+            Some(Death { why: DeathWhy::Expired, from: Some(Source::Challenges) })
+        );
+        assert_eq!(
+            death(&died(&names.signals, "delivery_limit"), Source::Dead),
+            Some(Death { why: DeathWhy::DeliveryLimit, from: Some(Source::Signals) })
+        );
+        assert_eq!(
+            death(&died(&names.signals, "rejected"), Source::Dead),
+            Some(Death { why: DeathWhy::Other("rejected".into()), from: Some(Source::Signals) })
+        );
         assert_eq!(death(&died("elsewhere", "expired"), Source::Dead), None);
         assert_eq!(death(&died(&names.challenges, "expired"), Source::Challenges), None);
         let odd = BasicProperties::default().with_headers(table([("x-death", long("expired"))]));

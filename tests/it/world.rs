@@ -1,0 +1,356 @@
+//! A world in virtual time: the real worker on the memory broker and ledger, with providers that do as told.
+//!
+//! Everything that happens is kept (what was published, sent, said), so that a test can check a history
+//! rather than a moment. Workers can be killed and started, the ledger wiped, sessions dropped.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mfa_courier::broker::memory::MemoryBroker;
+use mfa_courier::broker::wire::challenge::Reader;
+use mfa_courier::broker::{Names, Properties, Publication};
+use mfa_courier::challenge::Channel;
+use mfa_courier::clock::{Clock, Timestamp};
+use mfa_courier::delivery::message::{Template, Texts};
+use mfa_courier::delivery::outcome::Outcome;
+use mfa_courier::delivery::policy::{Policy, ProviderPolicy};
+use mfa_courier::delivery::verdict::{AttemptResult, Verdict};
+use mfa_courier::guard::health::HealthPolicy;
+use mfa_courier::guard::quota::Rate;
+use mfa_courier::ledger::Ledger;
+use mfa_courier::ledger::memory::MemoryLedger;
+use mfa_courier::provider::{Message, Provider, Reply, Roster};
+use mfa_courier::worker::pressure::{LaneSettings, Pressure};
+use mfa_courier::worker::{Ended, Tools, Worker};
+use serde_json::json;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// When every world begins.
+pub const BEGIN: &str = "2026-11-24T12:00:00Z";
+/// The code that every challenge carries.
+pub const CODE: &str = "481516";
+
+/// What a scripted provider does with a request.
+#[derive(Clone, Debug)]
+pub struct Act {
+    /// After how long it answers.
+    pub after: Duration,
+    /// What its answer means. `None`: no answer ever comes.
+    pub result: Option<AttemptResult>,
+    /// Its hint when to come back.
+    pub retry_after: Option<Duration>,
+}
+
+impl Act {
+    /// Answers `result` after `millis`.
+    pub fn answer(result: AttemptResult, millis: u64) -> Self {
+        Self { after: Duration::from_millis(millis), result: Some(result), retry_after: None }
+    }
+
+    /// Never answers.
+    pub fn hang() -> Self {
+        Self { after: Duration::ZERO, result: None, retry_after: None }
+    }
+}
+
+type Script = dyn FnMut(&Sent) -> Act + Send;
+
+/// A request that a provider got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub provider: String,
+    pub to: String,
+    pub text: String,
+    pub reference: String,
+    pub at: Timestamp,
+    pub validity: Duration,
+}
+
+/// A provider that keeps what it gets and does as its script says.
+pub struct Scripted {
+    name: String,
+    clock: Clock,
+    sent: Arc<Mutex<Vec<Sent>>>,
+    script: Arc<Mutex<Box<Script>>>,
+}
+
+#[async_trait]
+impl Provider for Scripted {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn send(&self, message: &Message, deadline: Instant) -> Reply {
+        let to = match &message.address {
+            mfa_courier::challenge::Address::Sms { to } | mfa_courier::challenge::Address::Voice { to, .. } => {
+                to.expose().to_owned()
+            }
+            mfa_courier::challenge::Address::Push(target) => target.token.expose().to_owned(),
+        };
+        let sent = Sent {
+            provider: self.name.clone(),
+            to,
+            text: message.text.expose().to_owned(),
+            reference: message.reference.clone(),
+            at: self.clock.now(),
+            validity: message.validity,
+        };
+        self.sent.lock().unwrap().push(sent.clone());
+        let act = (self.script.lock().unwrap())(&sent);
+        let Some(result) = act.result else {
+            tokio::time::sleep_until(deadline).await;
+            return Reply::InDoubt { why: "no answer in time".to_owned() };
+        };
+        let answered = Clock::instant() + act.after;
+        if answered > deadline {
+            tokio::time::sleep_until(deadline).await;
+            return Reply::InDoubt { why: "no answer in time".to_owned() };
+        }
+        tokio::time::sleep_until(answered).await;
+        Reply::Answered { status: 200, retry_after: act.retry_after, body: result.as_str().into() }
+    }
+
+    fn classify(&self, _channel: Channel, reply: &Reply) -> Verdict {
+        match reply {
+            Reply::Answered { body, retry_after, .. } => {
+                let result = AttemptResult::ALL.into_iter().find(|r| r.as_str().as_bytes() == body.as_ref());
+                Verdict { retry_after: *retry_after, ..Verdict::of(result.unwrap_or(AttemptResult::Unknown)) }
+            }
+            Reply::NotSent { .. } => Verdict::of(AttemptResult::Transient),
+            Reply::Torn { .. } | Reply::InDoubt { .. } => Verdict::of(AttemptResult::Unknown),
+        }
+    }
+}
+
+/// What there is in a world. Change it before [`World::new`].
+pub struct Setup {
+    pub policy: Policy,
+    pub rates: BTreeMap<(String, Channel), Rate>,
+    pub max_in_flight: u32,
+    pub health: HealthPolicy,
+    pub sleepers: usize,
+    pub prefetch: usize,
+    pub delivery_limit: u32,
+    pub seed: u64,
+}
+
+impl Setup {
+    /// Providers by name and channel, in order, with the default policy.
+    pub fn with(providers: &[(&str, Channel)]) -> Self {
+        let provider = |(name, channel): &(&str, Channel)| ProviderPolicy {
+            name: (*name).into(),
+            channel: *channel,
+            senders: Vec::new(),
+            receipts: false,
+            receipt_timeout: None,
+            receipt_timeout_by_country: BTreeMap::new(),
+        };
+        Self {
+            policy: Policy { providers: providers.iter().map(provider).collect(), ..Policy::default() },
+            rates: BTreeMap::new(),
+            max_in_flight: 200,
+            health: HealthPolicy::default(),
+            sleepers: 250,
+            prefetch: 1_000,
+            delivery_limit: 100,
+            seed: 1,
+        }
+    }
+}
+
+/// The world.
+pub struct World {
+    pub clock: Clock,
+    pub broker: MemoryBroker,
+    pub ledger: Arc<MemoryLedger>,
+    setup: Setup,
+    outcomes: UnboundedReceiver<Publication>,
+    heard: Vec<Outcome>,
+    bodies: BTreeMap<String, Vec<bytes::Bytes>>,
+    sent: Arc<Mutex<Vec<Sent>>>,
+    script: Arc<Mutex<Box<Script>>>,
+    workers: Vec<Running>,
+    started: u64,
+}
+
+struct Running {
+    task: JoinHandle<Ended>,
+    stop: CancellationToken,
+}
+
+impl World {
+    /// A world with nobody in it yet; `script` is what every provider does.
+    pub fn new(setup: Setup, script: impl FnMut(&Sent) -> Act + Send + 'static) -> Self {
+        let clock = Clock::starting_at(Timestamp::parse_rfc3339(BEGIN).unwrap());
+        let broker = MemoryBroker::new(setup.delivery_limit);
+        let outcomes = broker.listen();
+        let ledger = Arc::new(MemoryLedger::new(clock.clone(), 1_000_000, setup.seed));
+        Self {
+            clock,
+            broker,
+            ledger,
+            setup,
+            outcomes,
+            heard: Vec::new(),
+            bodies: BTreeMap::new(),
+            sent: Arc::default(),
+            script: Arc::new(Mutex::new(Box::new(script))),
+            workers: Vec::new(),
+            started: 0,
+        }
+    }
+
+    /// Starts a worker; gives its number.
+    pub fn start_worker(&mut self) -> usize {
+        self.started += 1;
+        let link = self.broker.connect(self.setup.prefetch);
+        let worker = Worker::new(self.tools(Arc::clone(&link.outbox)));
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(worker.run(link.inbox, stop.clone(), Duration::from_secs(25)));
+        self.workers.push(Running { task, stop });
+        self.workers.len() - 1
+    }
+
+    /// Kills a worker between two of its steps. Its session ends; its memory is gone.
+    pub async fn kill_worker(&mut self, number: usize) {
+        let running = &mut self.workers[number];
+        running.task.abort();
+        let _ = (&mut running.task).await;
+    }
+
+    /// Stops a worker as SIGTERM does.
+    pub async fn drain_worker(&mut self, number: usize) -> Ended {
+        self.workers[number].stop.cancel();
+        (&mut self.workers[number].task).await.unwrap()
+    }
+
+    fn tools(&self, outbox: Arc<dyn mfa_courier::broker::Outbox>) -> Tools {
+        let setup = &self.setup;
+        let mut roster = Roster::default();
+        for provider in &setup.policy.providers {
+            roster.insert(Arc::new(Scripted {
+                name: provider.name.as_ref().to_owned(),
+                clock: self.clock.clone(),
+                sent: Arc::clone(&self.sent),
+                script: Arc::clone(&self.script),
+            }));
+        }
+        let lanes: Vec<LaneSettings> = setup.policy.providers.iter().map(|provider| lane(setup, provider)).collect();
+        let in_flight: Vec<_> =
+            setup.policy.providers.iter().map(|p| (Arc::clone(&p.name), setup.max_in_flight)).collect();
+        let mut texts = Texts::default();
+        for channel in Channel::ALL {
+            texts.insert(channel, "en", "default", Template::parse("{code} is your code").unwrap());
+        }
+        Tools {
+            clock: self.clock.clone(),
+            policy: setup.policy.clone(),
+            texts,
+            roster,
+            pressure: Pressure::new(&lanes, &in_flight, setup.health, setup.sleepers, self.clock.now()),
+            ledger: Arc::clone(&self.ledger) as Arc<dyn Ledger>,
+            outbox,
+            reader: reader(&setup.policy),
+            names: Names::default(),
+            retention: Duration::from_hours(24),
+            quarantine_ttl: Duration::from_hours(24),
+            seed: setup.seed.wrapping_mul(1_000).wrapping_add(self.started),
+        }
+    }
+
+    /// Publishes a challenge with one sms method; `ttl` in seconds.
+    pub fn challenge(&self, id: &str, ttl: u64) {
+        self.publish(
+            &json!({"id": id, "code": CODE, "ttl": ttl, "methods": [{"channel": "sms", "to": "+14155552671"}]}),
+        );
+    }
+
+    /// Publishes a challenge.
+    pub fn publish(&self, body: &serde_json::Value) {
+        self.broker.publish_challenge("challenge.requested", Properties::default(), body.to_string(), None);
+    }
+
+    /// Publishes a signal: `cancelled` or `verified`.
+    pub fn signal(&self, kind: &str, id: &str) {
+        let body = json!({"id": id}).to_string();
+        self.broker.publish_challenge(&format!("challenge.{kind}"), Properties::default(), body, None);
+    }
+
+    /// Lets time pass.
+    pub async fn pass(&mut self, time: Duration) {
+        tokio::time::sleep(time).await;
+        self.listen();
+    }
+
+    /// Lets time pass until nothing is left in the broker; panics if that takes longer than `most`.
+    pub async fn settle(&mut self, most: Duration) {
+        let latest = Clock::instant() + most;
+        while self.broker.pending() > 0 {
+            assert!(Clock::instant() < latest, "{} messages are still there after {most:?}", self.broker.pending());
+            self.pass(Duration::from_millis(50)).await;
+        }
+        self.listen();
+    }
+
+    fn listen(&mut self) {
+        while let Ok(publication) = self.outcomes.try_recv() {
+            let outcome: Outcome = serde_json::from_slice(&publication.body).unwrap();
+            assert_eq!(publication.properties.message_id.as_deref(), Some(outcome.id.as_str()));
+            self.bodies.entry(outcome.id.clone()).or_default().push(publication.body);
+            self.heard.push(outcome);
+        }
+    }
+
+    /// Every outcome so far, repeats included.
+    pub fn heard(&self) -> &[Outcome] {
+        &self.heard
+    }
+
+    /// Every different body that was published under an outcome's id.
+    pub fn different_bodies(&self, outcome_id: &str) -> usize {
+        let mut bodies = self.bodies.get(outcome_id).cloned().unwrap_or_default();
+        bodies.sort();
+        bodies.dedup();
+        bodies.len()
+    }
+
+    /// The final outcome of a challenge; panics unless there is exactly one distinct one.
+    #[track_caller]
+    pub fn outcome(&self, id: &str) -> &Outcome {
+        let id = format!("{id}:final");
+        assert_eq!(self.different_bodies(&id), 1, "distinct final outcomes of {id}");
+        self.heard.iter().find(|outcome| outcome.id == id).unwrap()
+    }
+
+    /// Every request that providers got.
+    pub fn sent(&self) -> Vec<Sent> {
+        self.sent.lock().unwrap().clone()
+    }
+}
+
+fn lane(setup: &Setup, provider: &ProviderPolicy) -> LaneSettings {
+    let name = provider.name.as_ref().to_owned();
+    LaneSettings {
+        provider: Arc::clone(&provider.name),
+        channel: provider.channel,
+        rate: setup.rates.get(&(name, provider.channel)).copied(),
+        senders: Vec::new(),
+    }
+}
+
+/// A reader with the default limits.
+pub fn reader(policy: &Policy) -> Reader {
+    Reader {
+        max_message_bytes: 65_536,
+        default_ttl: policy.default_ttl,
+        max_ttl: policy.max_ttl,
+        default_region: None,
+        names: Names::default(),
+        content_key: aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"a test"),
+    }
+}
