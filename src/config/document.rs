@@ -64,8 +64,9 @@ impl Table {
                 self.0.push(entry);
                 continue;
             };
-            own.place = entry.place;
-            own.node.lay(entry.node);
+            if own.node.lay(entry.node) == Laid::Over {
+                own.place = entry.place;
+            }
         }
     }
 
@@ -80,15 +81,28 @@ impl Table {
     }
 }
 
+/// What became of a value that another was laid over.
+#[derive(PartialEq)]
+enum Laid {
+    /// It is gone.
+    Over,
+    /// It is a table of the operator's and got more keys: it stays where it was begun.
+    Into,
+}
+
 impl Node {
-    fn lay(&mut self, upper: Self) {
+    fn lay(&mut self, upper: Self) -> Laid {
         match (&mut self.value, upper.value) {
             (Value::Table(own), Value::Table(table)) if !(own.is_choice() && table.is_choice()) => {
                 own.merge(table);
+                if self.place.is_own() {
+                    return Laid::Into;
+                }
                 self.place = upper.place;
             }
             (_, value) => *self = Self { value, ..upper },
         }
+        Laid::Over
     }
 }
 

@@ -127,12 +127,14 @@ impl Item<'_> {
         };
         let Some(text) = self.as_text().filter(|text| !text.is_empty()) else { return self.refuse(allowed) };
         let path = PathBuf::from(text);
-        let there = match what {
-            Kind::File => path.is_file() && File::open(&path).is_ok(),
-            Kind::Directory => path.is_dir(),
+        let why = match (File::open(&path).and_then(|file| file.metadata()), what) {
+            (Err(error), _) => format!(" can't be read: {}", reason(&error)),
+            (Ok(found), Kind::File) if found.is_dir() => " is a directory".to_owned(),
+            (Ok(found), Kind::Directory) if !found.is_dir() => " is not a directory".to_owned(),
+            (Ok(_), _) => String::new(),
         };
-        if !there {
-            return self.refuse_as(format!("{text} is not there, or not what it should be"), allowed);
+        if !why.is_empty() {
+            return self.refuse_as(format!("{text}{why}"), allowed);
         }
         self.note(text);
         Some(path)

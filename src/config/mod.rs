@@ -9,6 +9,7 @@
 //! group of sections gives them their meaning; [`texts`] reads what people are told.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,6 +45,9 @@ pub use self::service::{AdminSettings, BrokerSettings, ClientIdentity, HttpSetti
 
 /// Every key with its default and what it does.
 pub const DEFAULTS: &str = include_str!("../../config/courier.toml");
+
+/// Far more than anybody writes by hand: a slip such as the path of a device ends here.
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -220,7 +224,13 @@ fn parse_file(file: &Path) -> Result<Table, Vec<ConfigError>> {
         let origin = Origin { place: place(1, 1), path: String::new() };
         vec![ConfigError::plain(origin, format!("can't be read: {why}"))]
     };
-    let bytes = std::fs::read(file).map_err(|error| unreadable(kinds::reason(&error)))?;
+    let mut bytes = Vec::new();
+    std::fs::File::open(file)
+        .and_then(|open| open.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(kinds::reason(&error)))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(unreadable("more than 4 MiB".to_owned()));
+    }
     let text = String::from_utf8(bytes).map_err(|_| unreadable("not UTF-8".to_owned()))?;
     document::parse(&text, &place)
 }

@@ -23,6 +23,9 @@ use crate::secret::Secret;
 pub const DEFAULT_MAX_IN_FLIGHT: u32 = 200;
 /// Whether this version can receive what providers later say of accepted messages.
 const RECEIPTS_ARE_SERVED: bool = false;
+/// The keys of a provider that are the courier's own, besides its channels.
+const OWN_KEYS: [&str; 9] =
+    ["kind", "base_url", "endpoints", "senders", "rate", "max_in_flight", "receipts", "receipt_timeout", "cost"];
 /// More messages a second than any provider takes.
 const FASTEST: f64 = 100_000.0;
 
@@ -131,6 +134,13 @@ impl ProviderEntry {
             receipt_timeout: own.receipt_timeout.or(common.receipt_timeout).unwrap_or_default(),
             cost: own.cost.or(common.cost),
         }
+    }
+
+    /// The error about a setting that its definition does not know; `wanted` are those that it does.
+    #[must_use]
+    pub fn unknown_setting(&self, key: &str, wanted: &[&str]) -> ConfigError {
+        let origin = self.settings.get(key).map_or(&self.origin, |setting| &setting.origin).clone();
+        ConfigError::unknown_key(origin, key, &[wanted, &OWN_KEYS].concat())
     }
 
     /// Whether `channel` has a rate of its own, instead of a share of the provider's.

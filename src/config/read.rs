@@ -311,7 +311,9 @@ impl<'c> Item<'c> {
     /// A table.
     pub(super) fn section(self) -> Option<Section<'c>> {
         if !matches!(self.node.value, Value::Table(_)) {
-            return self.refuse("a table");
+            let named = matches!(self.path.steps().last(), Some(Step::Key(_)));
+            let header = if named { format!("[{}] or ", self.path) } else { String::new() };
+            return self.refuse(format!("a table: {header}{{ key = value }}"));
         }
         self.note(toml::Value::Table(toml::Table::new()));
         let Value::Table(table) = self.node.value else { return None };

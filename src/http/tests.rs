@@ -83,6 +83,14 @@ async fn strangers_learn_nothing() {
 }
 
 #[tokio::test]
+async fn figures_are_told_in_the_format_that_scrapers_want() {
+    let served = serve(metrics_routes(Metrics::detached())).await;
+    let answer = ask(served.address, "GET", "/metrics").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_port_in_use_is_named_with_its_setting() {
     let first = Listener::bind("http.listen", ([127, 0, 0, 1], 0).into()).await.expect("a free port");
     let second = Listener::bind("admin.listen", first.address()).await.expect_err("taken");

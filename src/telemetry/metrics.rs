@@ -108,6 +108,12 @@ impl Metrics {
         Ok(Self(handle))
     }
 
+    /// Figures of nobody, for tests.
+    #[cfg(test)]
+    pub(crate) fn detached() -> Self {
+        Self(recorder().expect("valid buckets").handle())
+    }
+
     /// The figures in the Prometheus text format.
     #[must_use]
     pub fn render(&self) -> String {
@@ -361,7 +367,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn upkeep_ends_when_told() {
-        let metrics = Metrics(recorder().expect("valid buckets").handle());
+        let metrics = Metrics::detached();
         let stop = CancellationToken::new();
         let task = tokio::spawn(metrics.upkeep(stop.clone()));
         tokio::time::sleep(UPKEEP_EVERY * 3).await;

@@ -119,18 +119,64 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "providers_dir = \"/nowhere/at/all\"\n",
-        "courier.toml:1:17: providers_dir: /nowhere/at/all is not there, or not what it should be; allowed: the path of a directory",
+        "courier.toml:1:17: providers_dir: /nowhere/at/all can't be read: there is no such file; allowed: the path of a directory",
     ),
-    ("admin = 5\n", "courier.toml:1:9: admin: found 5; allowed: a table"),
+    ("admin = 5\n", "courier.toml:1:9: admin: found 5; allowed: a table: [admin] or { key = value }"),
 ];
 
 #[test]
 fn each_mistake_is_told_where_what_and_what_else() {
     let operator = Operator::new();
-    for (toml, expected) in MISTAKES {
+    for (toml, expected) in MISTAKES.iter().chain(MISTAKES_TOGETHER) {
         assert_eq!(operator.errors(toml, &[]), [*expected], "{toml}");
     }
 }
+
+/// More of them, where the rule is about two keys or comes with a later version.
+const MISTAKES_TOGETHER: &[(&str, &str)] = &[
+    (
+        "[broker]\nurl = \"amqps://h\"\nclient_cert_file = \"/dev/null\"\n",
+        "courier.toml:1:2: broker.client_key_file: missing; allowed: the key of client_cert_file",
+    ),
+    (
+        "[broker]\nca_file = \"/dev/null\"\n",
+        "courier.toml:2:11: broker.ca_file: broker.url does not use TLS; allowed: this key only together with amqps://",
+    ),
+    (
+        "[broker]\nurl = \"amqp://u:hunter2#@h\"\n",
+        "courier.toml:2:7: broker.url: found an address that begins with amqp: and can't be read; allowed: \
+         amqp://user:password@host:port/vhost, amqps://…, or memory:",
+    ),
+    (
+        "messages_dir = \"/dev/null\"\n",
+        "courier.toml:1:16: messages_dir: /dev/null is not a directory; allowed: the path of a directory",
+    ),
+    (
+        "[guard]\ncountries = {}\n",
+        "courier.toml:2:1: guard.countries: found neither allow nor deny; allowed: { allow = [...] } or { deny = [...] }",
+    ),
+    (
+        "[guard]\ndefault_region = \"001\"\n",
+        "courier.toml:2:18: guard.default_region: found \"001\"; allowed: the ISO code of a country, such as \"US\"",
+    ),
+    ("[guard]\nper_prefix = {}\n", "courier.toml:2:1: guard.per_prefix: this setting comes with a later version"),
+    ("[http]\ncallback_key = \"x\"\n", "courier.toml:2:1: http.callback_key: this setting comes with a later version"),
+    (
+        "[tenants.contoso]\nlocale = \"zh_CN\"\n",
+        "courier.toml:2:10: tenants.contoso.locale: found \"zh_CN\"; allowed: a language tag such as \"en\" or \"zh-Hans-CN\"",
+    ),
+    (
+        "[[providers]]\nkind = \"x\"\n",
+        "courier.toml:1:1: providers: found an array; allowed: a table: [providers] or { key = value }",
+    ),
+    ("routes = [5]\n", "courier.toml:1:11: routes[0]: found 5; allowed: a table: { key = value }"),
+    ("log = hunter2\n", "courier.toml:1:7: not TOML: string values must be quoted, expected literal string"),
+    (
+        "log = 2026-01-01\n",
+        "courier.toml:1:7: log: found 2026-01-01; allowed: error, warn, info, debug, trace, off, or \
+      levels by module such as \"info,lapin=warn\"",
+    ),
+];
 
 /// A mistake in the table of a provider that is otherwise right, or in a route. Hostile input 113.
 const PROVIDER_MISTAKES: &[(&str, &str)] = &[
@@ -323,5 +369,62 @@ fn mistakes_in_the_environment_name_the_variable() {
         ("COURIER__LOG", "a\0", "COURIER__LOG: a value with a NUL byte; allowed: at most 64 KiB of text"),
     ] {
         assert_eq!(operator.errors("", &[(name, value)]), [expected]);
+    }
+}
+
+#[test]
+fn a_variable_that_adds_to_a_table_takes_no_blame_for_it() {
+    let operator = Operator::new();
+    let errors =
+        operator.errors("[providers.x]\nrate = { burst = 1 }\n", &[("COURIER__PROVIDERS__X__RATE__BURST", "2")]);
+    assert_eq!(
+        errors,
+        [
+            "courier.toml:1:12: providers.x.kind: missing; allowed: the name of a provider definition, such as \"twilio\"",
+            "courier.toml:2:1: providers.x.rate.per_second: missing; allowed: a number of messages",
+        ]
+    );
+}
+
+#[test]
+fn a_setting_unknown_to_its_definition_is_told_where_it_was_written() {
+    let operator = Operator::new();
+    let settings = operator.load("[providers.x]\nkind = \"x\"\nbase_ulr = \"http://h\"\n", &[]).expect("right so far");
+    let error = settings.providers[0].unknown_setting("base_ulr", &["auth_token"]).to_string();
+    assert!(
+        error.ends_with(
+            "courier.toml:3:1: providers.x.base_ulr: unknown key; did you mean `base_url`?; allowed: auth_token, \
+             base_url, cost, endpoints, kind, max_in_flight, rate, receipt_timeout, receipts, senders"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn nothing_that_can_be_written_stops_the_reader() {
+    let deep = format!("a = {}\n", "[".repeat(100_000));
+    let operator = Operator::new();
+    assert!(!operator.errors(&deep, &[]).is_empty());
+    assert!(!operator.errors("", &[("COURIER__ROUTES", &"[".repeat(60_000))]).is_empty());
+    assert!(!operator.errors("", &[("COURIER__", "x"), ("COURIER__A__", "[{")]).is_empty());
+}
+
+proptest::proptest! {
+    /// Whatever a file and a variable hold, the answer is settings or errors that say where.
+    #[test]
+    fn any_file_and_variable_is_settings_or_errors(
+        keys in proptest::collection::vec("(log|broker|guard|providers\\.x|routes|tenants\\.é|http|delivery\\.retry)(\\.[a-z_]{1,6})?", 0..4),
+        value in "(\"[^\"\\\\\n]{0,6}\"|[0-9]{1,20}|\\[\\]|\\{ env = \"A\" \\}|true|nan|[ -~]{0,8})",
+        variable in "COURIER__[A-Z_]{0,12}",
+        content in "\\PC{0,12}",
+    ) {
+        let toml = keys.iter().fold(String::new(), |toml, key| toml + key + " = " + &value + "\n");
+        let operator = Operator::new();
+        if let Err(errors) = operator.load(&toml, &[(&variable, &content)]) {
+            proptest::prop_assert!(!errors.is_empty());
+            for error in errors {
+                proptest::prop_assert!(error.origin.place.is_own(), "{}", error);
+            }
+        }
     }
 }
