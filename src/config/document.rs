@@ -81,12 +81,12 @@ impl Table {
     }
 }
 
-/// What became of a value that another was laid over.
+/// How a value was laid over another, and so where the key counts as written.
 #[derive(PartialEq)]
 enum Laid {
-    /// It is gone.
+    /// It stands for the other now.
     Over,
-    /// It is a table of the operator's and got more keys: it stays where it was begun.
+    /// Its keys joined a table of the operator's, which stays where it was begun.
     Into,
 }
 

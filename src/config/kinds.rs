@@ -267,13 +267,25 @@ mod tests {
     }
 
     #[test]
-    fn one_trailing_newline_of_a_secret_file_is_cut() {
+    fn a_secret_file_is_one_text_without_its_last_newline() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("secret");
-        for (content, secret) in [("a\n", Ok("a")), ("a\r\n", Ok("a")), ("a\n\n", Ok("a\n")), ("\n", Err("is empty"))] {
+        let long = vec![b'a'; MAX_VALUE_BYTES + 1];
+        for (content, secret) in [
+            (&b"a\n"[..], Ok("a")),
+            (b"a\r\n", Ok("a")),
+            (b"a\n\n", Ok("a\n")),
+            (b"a", Ok("a")),
+            (b"\n", Err("is empty")),
+            (b"", Err("is empty")),
+            (b"a\0b", Err("has a value with a NUL byte")),
+            (b"\xff", Err("is not UTF-8")),
+            (&long, Err("has a value of more than 64 KiB")),
+        ] {
             std::fs::write(&path, content).expect("writable");
             let read = read_secret(&path).map(|(secret, _)| secret.expose().to_owned());
-            assert_eq!(read, secret.map(str::to_owned).map_err(str::to_owned), "{content:?}");
+            assert_eq!(read, secret.map(str::to_owned).map_err(str::to_owned), "{content:.10?}");
         }
+        assert_eq!(read_secret(dir.path()), Err("is a directory".to_owned()));
     }
 }

@@ -5,8 +5,8 @@
 //! checked, or all that is wrong, each [`ConfigError`] with file and line (or variable), path, what
 //! was found and what is allowed. No error, warning, `Debug` or dump shows a secret.
 //!
-//! [`document`] lays the layers over each other, [`read`] gives values their types, one module per
-//! group of sections gives them their meaning; [`texts`] reads what people are told.
+//! `document` lays the layers over each other, `read` gives values their types, one module per group
+//! of sections gives them their meaning; [`texts`] reads what people are told.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;

@@ -88,19 +88,43 @@ fn the_dump_read_again_is_the_same_configuration() {
     assert_eq!(first.providers[0].per_channel(Channel::Sms), again.providers[0].per_channel(Channel::Sms));
 }
 
+/// The defaults with the settings that they only show in comments.
+fn defaults_with_examples() -> String {
+    let is_setting = |rest: &&str| rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase());
+    let lines = DEFAULTS.lines().map(|line| line.strip_prefix('#').filter(is_setting).unwrap_or(line));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The reference is whole: what an error calls allowed, the defaults show.
+#[test]
+fn every_key_that_is_known_is_in_the_defaults() {
+    let shown: toml::Table = defaults_with_examples().parse().expect("TOML");
+    let shown = toml::Value::Table(shown);
+    let slips = "zz = 1\nbroker.zz = 1\nbroker.names.zz = 1\nledger.zz = 1\nhttp.zz = 1\nadmin.zz = 1\ndelivery.zz = 1\n\
+                 delivery.attempt_timeout.zz = 1\ndelivery.receipt_timeout.zz = 1\ndelivery.on_unknown.zz = 1\n\
+                 delivery.retry.zz = 1\nhealth.zz = 1\nguard.zz = 1\nproviders.twilio.kind = \"x\"\n\
+                 providers.twilio.rate = { per_second = 1, zz = 1 }\nproviders.twilio.voice.zz = 1\ntenants.contoso.zz = 1\n\
+                 routes = [{ channel = \"sms\", providers = [\"twilio\"], zz = 1 }]\n";
+    let errors = Operator::new().load(slips, &[]).expect_err("wrong on purpose");
+    assert_eq!(errors.len(), 17, "{errors:?}");
+    for error in errors {
+        let path = error.origin.path.replace("routes[0]", "routes.0").replace("twilio.voice", "twilio");
+        let parents = path.split('.').filter(|step| *step != "zz");
+        let table =
+            parents.fold(&shown, |table, step| step.parse::<usize>().map_or_else(|_| &table[step], |at| &table[at]));
+        for key in error.allowed.expect("the keys").split(", ") {
+            assert!(table.get(key).is_some(), "{path} has {key}, which the defaults do not show");
+        }
+    }
+}
+
 /// Each key that the defaults show in a comment is one that is known.
 #[test]
 fn every_example_in_the_defaults_is_right() {
     let operator = Operator::new();
     let (file, dir) = (operator.write("a.pem", "x"), operator.dir.path().display().to_string());
     let secret = operator.write("key", "0123456789abcdef");
-    let mut examples = String::new();
-    for line in DEFAULTS.lines() {
-        let example =
-            line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()));
-        examples.push_str(example.unwrap_or(line));
-        examples.push('\n');
-    }
+    let mut examples = defaults_with_examples();
     for name in ["ca.pem", "client.pem", "client.key"] {
         examples = examples.replace(&format!("/etc/mfa-courier/{name}"), &file.display().to_string());
     }
@@ -170,7 +194,10 @@ fn secrets_come_from_where_they_are_kept_and_are_shown_nowhere() {
         "[broker]\nurl = \"amqp://u:hunter2-url@h/v\"\n[admin]\ntoken = {{ env = \"ADMIN_TOKEN\" }}\n\
          [providers.x]\nkind = \"x\"\nauth_token = {{ file = {file:?} }}\naccount = \"hunter2-account\"\n"
     );
-    let settings = operator.load(&toml, &[("ADMIN_TOKEN", "hunter2-from-environment")]).expect("right");
+    let path = file.display().to_string();
+    let variables = [("ADMIN_TOKEN", "hunter2-from-environment"), ("COURIER__LEDGER__CONTENT_KEY__FILE", &path)];
+    let settings = operator.load(&toml, &variables).expect("right");
+    assert_eq!(settings.ledger.content_key.as_ref().map(Secret::expose), Some("hunter2-from-file"));
     let setting = |key: &str| settings.providers[0].settings[key].value.expose().to_owned();
     assert_eq!(settings.admin.token.as_ref().map(Secret::expose), Some("hunter2-from-environment"));
     assert_eq!((setting("auth_token").as_str(), setting("account").as_str()), ("hunter2-from-file", "hunter2-account"));
