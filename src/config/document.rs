@@ -196,15 +196,19 @@ pub(super) fn unusable(value: &str) -> Option<&'static str> {
     }
 }
 
+/// What is left of a name in that of an environment variable.
+pub(super) fn fold(name: &str) -> String {
+    name.to_ascii_lowercase().replace('-', "_")
+}
+
 /// The existing keys that the parts of a variable's name stand for, else those parts in lower case.
 ///
 /// Shells allow neither lower case by custom nor dashes at all: `TWILIO_US` stands for `twilio-us`.
 fn spelled_as_in(root: &Table, steps: &[&str]) -> Vec<String> {
-    let folded = |text: &str| text.to_ascii_lowercase().replace('-', "_");
     let mut level = Some(root);
     let mut keys = Vec::new();
     for step in steps {
-        let existing = level.and_then(|table| table.0.iter().find(|entry| folded(&entry.key) == folded(step)));
+        let existing = level.and_then(|table| table.0.iter().find(|entry| fold(&entry.key) == fold(step)));
         keys.push(existing.map_or_else(|| step.to_ascii_lowercase(), |entry| entry.key.clone()));
         level = existing.and_then(|entry| match &entry.node.value {
             Value::Table(inner) => Some(inner),

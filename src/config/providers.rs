@@ -11,6 +11,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::ConfigError;
+use super::document::fold;
 use super::kinds::{NAME_FORM, SECRET_FORMS, by_country, is_name};
 use super::origin::{Origin, closest};
 use super::read::{Item, Section};
@@ -188,6 +189,14 @@ pub(super) fn providers(mut section: Section<'_>) -> (Vec<ProviderEntry>, Vec<Ar
             continue;
         }
         let name: Arc<str> = name.into();
+        if let Some(twin) = names.iter().find(|earlier: &&Arc<str>| fold(earlier) == fold(&name)) {
+            let found = format!("a name that no variable can tell from {twin}");
+            section.cx.error(ConfigError::new(
+                item.key_origin(),
+                found,
+                "names that differ in more than case, `-` and `_`",
+            ));
+        }
         names.push(Arc::clone(&name));
         entries.extend(item.section().and_then(|section| provider(name, section)));
     }
@@ -236,38 +245,37 @@ fn settings(mut section: Section<'_>) -> BTreeMap<String, ProviderSetting> {
 }
 
 fn limits(section: &mut Section<'_>) -> Limits {
-    const SENDERS: &str =
-        "an array of senders, such as [\"Contoso\", { from = \"+15005550006\", countries = [\"US\"] }]";
-    let senders = section.take("senders").and_then(|item| {
-        let cx = item.cx;
-        let senders = item.list(SENDERS, |item| Some((item.origin(), sender(item)?)))?;
-        for (nth, (origin, sender)) in senders.iter().enumerate() {
-            if senders[..nth].iter().any(|(_, earlier)| earlier.from == sender.from) {
-                cx.error(ConfigError::new(
-                    origin.clone(),
-                    format!("the sender {:?} again", sender.from),
-                    "each sender once",
-                ));
-            }
-        }
-        Some(senders.into_iter().map(|(_, sender)| sender).collect())
-    });
-    let receipts = section.take("receipts").and_then(|item| {
-        let refused = ConfigError::plain(item.origin(), "found true; receipts come with a later version");
-        let (cx, receipts) = (item.cx, item.flag()?);
-        if receipts && !RECEIPTS_ARE_SERVED {
-            cx.error(refused);
-        }
-        Some(receipts)
-    });
     Limits {
-        senders,
+        senders: section.take("senders").and_then(senders),
         rate: section.take("rate").and_then(Item::section).and_then(rate),
         max_in_flight: section.take("max_in_flight").and_then(|item| item.integer(1, 100_000)),
-        receipts,
+        receipts: section.take("receipts").and_then(receipts),
         receipt_timeout: section.take("receipt_timeout").and_then(receipt_timeout),
         cost: section.take("cost").and_then(Item::section).and_then(cost),
     }
+}
+
+fn receipts(item: Item<'_>) -> Option<bool> {
+    let (cx, origin) = (item.cx, item.origin());
+    let receipts = item.flag()?;
+    if receipts && !RECEIPTS_ARE_SERVED {
+        cx.error(ConfigError::plain(origin, "found true; receipts come with a later version"));
+    }
+    Some(receipts)
+}
+
+fn senders(item: Item<'_>) -> Option<Vec<SenderPolicy>> {
+    const SENDERS: &str =
+        "an array of senders, such as [\"Contoso\", { from = \"+15005550006\", countries = [\"US\"] }]";
+    let cx = item.cx;
+    let senders = item.list(SENDERS, |item| Some((item.origin(), sender(item)?)))?;
+    for (nth, (origin, sender)) in senders.iter().enumerate() {
+        if senders[..nth].iter().any(|(_, earlier)| earlier.from == sender.from) {
+            let found = format!("the sender {:?} again", sender.from);
+            cx.error(ConfigError::new(origin.clone(), found, "each sender once"));
+        }
+    }
+    Some(senders.into_iter().map(|(_, sender)| sender).collect())
 }
 
 fn sender(item: Item<'_>) -> Option<SenderPolicy> {

@@ -291,6 +291,11 @@ const PROVIDER_MISTAKES: &[(&str, &str)] = &[
         "[providers.y]\nauth = \"z\"",
         "courier.toml:3:12: providers.y.kind: missing; allowed: the name of a provider definition, such as \"twilio\"",
     ),
+    (
+        "[providers.X]\nkind = \"x\"",
+        "courier.toml:3:12: providers.X: a name that no variable can tell from x; allowed: names that differ in more \
+         than case, `-` and `_`",
+    ),
     ("[providers.x]\ntoken = \"y\"", "courier.toml:3:12: not TOML: duplicate key `x`"),
     ("token = \"abc", "courier.toml:3:13: not TOML: invalid basic string, expected `\"`"),
 ];
