@@ -79,8 +79,10 @@ fn now() -> Timestamp {
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).unwrap_or_else(|why| panic!("{}: {why}", folder.display()));
-    let mut files: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("a folder for each definition")
+        .map(|entry| entry.expect("readable").path())
+        .collect();
     files.sort();
     files
 }
@@ -101,8 +103,8 @@ fn conversations_go_as_recorded_and_cover_every_row() {
         let mut covered = BTreeSet::new();
         for file in files_below(&root().join(name.as_ref())) {
             let text = std::fs::read_to_string(&file).expect("readable");
-            let conversation: Conversation =
-                serde_json::from_str(&text).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
+            let named = |why| format!("{}: {why}", file.display());
+            let conversation: Conversation = serde_json::from_str(&text).map_err(named).expect("a conversation");
             check_request(&definition, &conversation, &file);
             covered.extend(conversation.replies.iter().map(|answer| check_answer(&definition, answer, &file)));
         }
@@ -131,7 +133,7 @@ fn check_request(definition: &Arc<Definition>, conversation: &Conversation, file
         tenant: said.tenant.clone(),
         validity: Duration::from_millis(said.validity_ms),
     };
-    let made = provider.request(&message, now()).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
+    let made = provider.request(&message, now()).expect("fits");
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
     let written = Written {
         method: format!("{:?}", made.method).to_uppercase(),

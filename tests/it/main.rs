@@ -1,5 +1,5 @@
 //! What crosses a boundary, in one binary: recorded conversations, hostile peers, a real RabbitMQ (started
-//! once for all tests of a run).
+//! once for all tests of a run), and the whole worker in virtual time.
 
 mod broker;
 mod dialects;

@@ -135,7 +135,7 @@ async fn n87_an_endless_body_is_not_read_to_its_end() {
         read_request(&mut stream).await;
         let head = format!("HTTP/1.1 201 Created\r\nContent-Length: {}\r\n\r\n", 10u64 << 30);
         let _ = stream.write_all(head.as_bytes()).await;
-        while stream.write_all(&[b'x'; 65_536]).await.is_ok() {}
+        while stream.write_all(&[b'x'; 16_384]).await.is_ok() {}
     };
     let (address, _) = peer(script).await;
     let (verdict, progress) = ask(&twilio(&format!("http://{address}"))).await;
