@@ -115,7 +115,11 @@ fn read_settings(mut section: Section<'_>, mistakes: &Mistakes<'_>) -> BTreeMap<
         let allowed = table.take("one_of").map(|node| node.elements()).unwrap_or_default();
         let words = allowed.iter().filter_map(|node| node.text("texts", mistakes));
         rule.one_of = words.map(str::to_owned).collect();
-        defaults.extend(table.take("default").map(|default| (name.to_owned(), default)));
+        let default = table.take("default");
+        if let Some(default) = default.as_ref().filter(|_| rule.required) {
+            default.wrong("no default where a value is required", mistakes);
+        }
+        defaults.extend(default.map(|default| (name.to_owned(), default)));
         table.finish(&["required", "secret", "one_of", "default"], mistakes);
         rules.insert(name.to_owned(), rule);
     }

@@ -43,6 +43,7 @@ pub struct DefinitionError {
 impl fmt::Display for DefinitionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, line, path, found, allowed } = self;
+        let path = if path.is_empty() { "the file" } else { path };
         write!(f, "{file}:{line}: {path}: found {found}; allowed: {allowed}")
     }
 }

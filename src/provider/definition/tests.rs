@@ -1,6 +1,7 @@
 //! Loading finds every mistake, and whatever a message holds stays a value.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -112,6 +113,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("method = \"POST\"", "method = \"GET\"", "test.toml:11: sms.method: found `GET`; allowed: POST, PUT"),
     ("method = \"POST\"\n", "", "test.toml:10: sms.method: found nothing"),
     ("\"/v1/", "\"v1/", "test.toml:12: sms.path: found `v1/"),
+    (
+        "key = { default",
+        "key = { required = true, default",
+        "settings.key.default: found `{settings.account}`; allowed: no",
+    ),
     ("[sms.json]", "[sms.jsno]", "sms.form: found nothing; allowed: one table: `form` or `json`"),
     ("[sms.validity]", "[sms.form]\na = \"b\"\n[sms.validity]", "sms.form: found both `form` and `json`"),
     ("[sms.validity]\nunit = \"s\"\nmin = 60\nmax = 600\n", "", "sms.json.ttl: found unknown variable `{validity}`"),
@@ -151,7 +157,10 @@ fn all_mistakes_are_told_at_once() {
 #[test]
 fn nothing_is_no_definition() {
     let found = Definition::parse("test", "test.toml", "").expect_err("empty");
-    assert_eq!(found.len(), 1, "{found:?}");
+    let told: Vec<_> = found.iter().map(ToString::to_string).collect();
+    let expected =
+        "test.toml:1: the file: found no channel; allowed: at least one of the tables [sms], [voice], [push]";
+    assert_eq!(told, [expected]);
 }
 
 fn provider(definition: Definition, settings: &[(&str, &str)]) -> HttpProvider {
@@ -255,6 +264,10 @@ fn mistakes_in_settings_are_all_told_and_show_no_secret() {
     assert!(!told.concat().contains("hunter2"), "{told:#?}");
 }
 
+static BUILT_IN: LazyLock<BTreeMap<Arc<str>, Arc<Definition>>> = LazyLock::new(|| builtin().expect("valid"));
+static WEBHOOK: LazyLock<HttpProvider> = LazyLock::new(|| provider(BUILT_IN["webhook"].as_ref().clone(), &[]));
+static WHOLE_PROVIDER: LazyLock<HttpProvider> = LazyLock::new(|| whole(&[("account", "AC1")]));
+
 /// Anything, and often what means something to some syntax.
 fn hostile() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -303,10 +316,87 @@ fn hostile_message() -> impl Strategy<Value = Message> {
     })
 }
 
+/// Any answer; its body often has what a definition looks for.
+fn any_reply() -> impl Strategy<Value = Reply> {
+    let scalar = prop_oneof![
+        any::<String>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        prop::sample::select(vec!["21211", "30007", "accepted", "recipient", "481516"]).prop_map(Value::from),
+        Just(Value::Null),
+    ];
+    let keys = prop::sample::select(vec!["sid", "id", "code", "error_code", "result", "message", "num_segments"]);
+    let json = prop::collection::btree_map(keys, scalar, 0..5)
+        .prop_map(|object| serde_json::json!(object).to_string().into_bytes());
+    let body = prop_oneof![json, prop::collection::vec(any::<u8>(), 0..200)];
+    let hint = prop::option::of((0u64..86_400).prop_map(Duration::from_secs));
+    prop_oneof![
+        4 => (100u16..1_000, hint, body)
+            .prop_map(|(status, retry_after, body)| Reply::Answered { status, retry_after, body: body.into() }),
+        1 => (100u16..1_000, any::<String>()).prop_map(|(status, why)| Reply::Torn { status, why }),
+        1 => any::<String>().prop_map(|why| Reply::NotSent { why }),
+        1 => any::<String>().prop_map(|why| Reply::InDoubt { why }),
+    ]
+}
+
 proptest! {
     #[test]
+    fn no_answer_breaks_what_holds_for_every_definition(reply in any_reply(), webhook in any::<bool>()) {
+        let definition = &BUILT_IN[if webhook { "webhook" } else { "twilio" }];
+        let verdict = definition.classify(Channel::Sms, &reply);
+        match &reply {
+            Reply::NotSent { .. } => prop_assert_eq!(verdict.result, AttemptResult::Transient),
+            Reply::InDoubt { .. } => prop_assert_eq!(verdict.result, AttemptResult::Unknown),
+            Reply::Answered { status, .. } | Reply::Torn { status, .. } => match status {
+                300..400 => prop_assert_eq!(verdict.result, AttemptResult::Provider),
+                500..600 => prop_assert_ne!(verdict.result, AttemptResult::Accepted),
+                100..200 | 600.. => prop_assert_eq!(verdict.result, AttemptResult::Unknown),
+                _ => {}
+            },
+        }
+        let shown = verdict.message_id.iter().chain(&verdict.code);
+        prop_assert!(shown.clone().all(|text| text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic())));
+        prop_assert!(verdict.code.as_deref() != Some("481516"), "a one-time code that came back as an error code");
+        prop_assert!(verdict.detail.as_ref().is_none_or(|detail| detail.chars().count() <= 256));
+        prop_assert!(verdict.result != AttemptResult::Accepted || verdict.retry_after.is_none());
+    }
+
+    #[test]
+    fn json_decodes_to_the_very_values(message in hostile_message()) {
+        let made = request(&WEBHOOK, &message);
+        let body: BTreeMap<String, Value> = serde_json::from_slice(&made.body).expect("JSON");
+        let expected = serde_json::json!({
+            "reference": "r-1", "channel": "sms", "to": "+14155552671", "from": message.sender,
+            "text": message.text.expose(), "code": message.code.as_ref().map(Secret::expose), "language": "en",
+            "purpose": message.purpose, "tenant": message.tenant, "expires_in": 91,
+        });
+        prop_assert_eq!(serde_json::to_value(&body).expect("JSON"), expected);
+    }
+
+    #[test]
+    fn a_header_has_the_very_value_or_is_refused(reference in hostile()) {
+        let message = Message { reference: reference.clone(), ..message() };
+        if let Ok(made) = WHOLE_PROVIDER.request(&message, Timestamp::EPOCH) {
+            prop_assert_eq!(made.headers.len(), 3);
+            prop_assert_eq!(made.headers["idempotency-key"].as_bytes(), reference.as_bytes());
+            prop_assert!(reference.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+        }
+    }
+
+    #[test]
+    fn whatever_stands_in_a_file_it_is_loaded_or_refused(edit in hostile(), at in 0..WHOLE.len()) {
+        if WHOLE.is_char_boundary(at) {
+            let _ = Definition::parse("test", "test.toml", &format!("{}{edit}{}", &WHOLE[..at], &WHOLE[at..]));
+        }
+    }
+}
+
+proptest! {
+    // Each case builds a client, which reads the system's certificates.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
     fn a_form_decodes_to_the_very_values(message in hostile_message(), service in hostile()) {
-        let twilio = builtin().expect("valid")["twilio"].as_ref().clone();
+        let twilio = BUILT_IN["twilio"].as_ref().clone();
         let service = format!("MG{service}");
         let settings = [("account_sid", "AC1"), ("auth_token", "t"), ("messaging_service_sid", service.as_str())];
         let made = request(&provider(twilio, &settings), &message);
@@ -320,19 +410,6 @@ proptest! {
         ];
         prop_assert_eq!(fields, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
         prop_assert!(made.body.is_ascii());
-    }
-
-    #[test]
-    fn json_decodes_to_the_very_values(message in hostile_message()) {
-        let webhook = builtin().expect("valid")["webhook"].as_ref().clone();
-        let made = request(&provider(webhook, &[]), &message);
-        let body: BTreeMap<String, Value> = serde_json::from_slice(&made.body).expect("JSON");
-        let expected = serde_json::json!({
-            "reference": "r-1", "channel": "sms", "to": "+14155552671", "from": message.sender,
-            "text": message.text.expose(), "code": message.code.as_ref().map(Secret::expose), "language": "en",
-            "purpose": message.purpose, "tenant": message.tenant, "expires_in": 91,
-        });
-        prop_assert_eq!(serde_json::to_value(&body).expect("JSON"), expected);
     }
 
     #[test]
@@ -354,13 +431,6 @@ proptest! {
         let path = text.strip_prefix("https://example.com/").expect("the same host");
         let segments: Vec<_> = path.split('/').map(percent_decoded).collect();
         prop_assert_eq!(segments, ["base", "v1", account.as_str(), message.reference.as_str()].map(str::to_owned));
-    }
-
-    #[test]
-    fn whatever_stands_in_a_file_it_is_loaded_or_refused(edit in hostile(), at in 0..WHOLE.len()) {
-        if WHOLE.is_char_boundary(at) {
-            let _ = Definition::parse("test", "test.toml", &format!("{}{edit}{}", &WHOLE[..at], &WHOLE[at..]));
-        }
     }
 }
 

@@ -64,7 +64,8 @@ async fn read(mut response: Response, deadline: Instant, clock: &Clock) -> Reply
 }
 
 /// A request's body that tells when the connection takes it, and is not there any more after the deadline:
-/// the last moment at which a late request can be kept from being written.
+/// the last moment at which a late request can be kept from being written. So a call that gives up at its
+/// deadline and finds the body not taken knows that it never will be.
 struct Outgoing {
     bytes: Option<Bytes>,
     deadline: Instant,
@@ -133,4 +134,37 @@ fn explain(error: &reqwest::Error) -> String {
         return format!("{stage}: too slow");
     }
     format!("{stage}: not a whole HTTP answer")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn outgoing(deadline: Instant) -> (Outgoing, Arc<AtomicBool>) {
+        let taken = Arc::new(AtomicBool::new(false));
+        (Outgoing { bytes: Some(Bytes::from_static(b"To=x")), deadline, taken: Arc::clone(&taken) }, taken)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_tells_when_it_is_taken() {
+        let (mut body, taken) = outgoing(Clock::instant() + Duration::from_secs(1));
+        assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(4), false));
+        assert!(!taken.load(Ordering::Acquire));
+        let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+        let frame = frame.expect("there").expect("in time");
+        assert_eq!(frame.into_data().ok().as_deref(), Some(b"To=x".as_slice()));
+        assert!(taken.load(Ordering::Acquire) && body.is_end_stream());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_not_there_at_the_deadline() {
+        let (mut body, taken) = outgoing(Clock::instant() + Duration::from_secs(1));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+        assert!(matches!(frame, Some(Err(Late))));
+        assert!(!taken.load(Ordering::Acquire));
+    }
 }

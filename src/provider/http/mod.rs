@@ -1,7 +1,7 @@
 //! A provider that is spoken to over HTTP, as its [`Definition`] says.
 //!
 //! One client for each provider, built when the configuration is read: no proxy, redirect, cookie,
-//! decompression or retry of the library's own. [`exchange`] writes one request and says what came of it;
+//! decompression or retry of the library's own. `exchange` writes one request and says what came of it;
 //! [`auth`] holds the schemes that need code. No error text holds an address, a header or a body.
 
 use std::collections::BTreeMap;
