@@ -1,9 +1,15 @@
 //! What crosses a boundary, in one binary: recorded conversations, hostile peers, a real RabbitMQ (started
 //! once for all tests of a run), and the whole worker in virtual time.
 
+#[cfg(test)]
 mod broker;
+#[cfg(test)]
 mod dialects;
+#[cfg(test)]
 mod node;
+#[cfg(test)]
 mod replies;
+#[cfg(test)]
 mod worker;
+#[cfg(test)]
 mod world;

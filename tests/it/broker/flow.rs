@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use mfa_courier::broker::rabbit::RabbitSettings;
-use mfa_courier::broker::{Death, LinkState, Properties, Publication, PublishError, Route, Source};
+use mfa_courier::broker::{Death, DeathWhy, LinkState, Properties, Publication, PublishError, Route, Source};
 use mfa_courier::clock::Clock;
 
 use super::{CHALLENGES, DEAD, FOLLOWUPS, QUARANTINE, Rig, SIGNALS, publication, settings};
@@ -114,7 +114,10 @@ async fn what_upstream_lets_expire_comes_as_dead() {
     let first = rig.next().await;
     rig.challenge(persistent().with_expiration("1".into()), b"late").await;
     let dead = rig.next().await;
-    assert_eq!((dead.source, &*dead.body, dead.death), (Source::Dead, &b"late"[..], Some(Death::Expired)));
+    assert_eq!(
+        (dead.source, &*dead.body, dead.death),
+        (Source::Dead, &b"late"[..], Some(Death { why: DeathWhy::Expired, from: Some(Source::Challenges) }))
+    );
     dead.envelope.ack();
     first.envelope.ack();
 }
@@ -128,7 +131,10 @@ async fn what_is_delivered_too_often_comes_as_dead() {
         assert_eq!(delivered.source, Source::Challenges);
     }
     let dead = rig.next().await;
-    assert_eq!((dead.source, dead.death.clone()), (Source::Dead, Some(Death::DeliveryLimit)));
+    assert_eq!(
+        (dead.source, dead.death.clone()),
+        (Source::Dead, Some(Death { why: DeathWhy::DeliveryLimit, from: Some(Source::Challenges) }))
+    );
     // The dead queue itself has no limit that a message could fall over.
     drop(dead);
     for _ in 0..25 {
