@@ -33,3 +33,7 @@ pub mod http;
 pub mod simulator;
 
 pub mod config;
+
+pub mod boot;
+
+pub mod cli;

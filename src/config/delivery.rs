@@ -8,6 +8,7 @@ use super::kinds::{NAME_FORM, is_name};
 use super::read::{Item, Section, show_duration};
 use crate::challenge::{Channel, PerChannel};
 use crate::delivery::policy::{CountryRule, OnSilence, OnUnknown, RetryPolicy, TenantPolicy, UnknownTenant};
+use crate::guard::health::HealthPolicy;
 use crate::phone::Country;
 
 const MS: Duration = Duration::from_millis(1);
@@ -50,23 +51,6 @@ pub struct GuardSettings {
     pub countries: CountryRule,
     /// Whether numbers reserved for fiction are refused.
     pub refuse_fiction: bool,
-}
-
-/// When a provider's circuit opens and closes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HealthSettings {
-    /// How far back attempts count.
-    pub window: Duration,
-    /// How many attempts there must be before they say anything.
-    pub min_sample: u32,
-    /// Which part of them must have failed.
-    pub failure_ratio: f64,
-    /// How long the circuit stays open the first time.
-    pub open: Duration,
-    /// How long it stays open at most; each failed probe doubles the time.
-    pub max_open: Duration,
-    /// How many attempts may try it out, and must succeed, before it closes.
-    pub probes: u32,
 }
 
 pub(super) fn delivery(mut section: Section<'_>) -> Option<DeliverySettings> {
@@ -237,7 +221,7 @@ pub(super) fn names(item: Item<'_>) -> Option<Vec<String>> {
     item.list(&format!("an array of names, each {NAME_FORM}"), Item::name)
 }
 
-pub(super) fn health(mut section: Section<'_>) -> Option<HealthSettings> {
+pub(super) fn health(mut section: Section<'_>) -> Option<HealthPolicy> {
     let window = section.take("window").and_then(|item| item.duration(MS, HOUR));
     let min_sample = section.take("min_sample").and_then(|item| item.integer(1, 1_000_000));
     let failure_ratio = section.take("failure_ratio").and_then(|item| item.positive(1.0));
@@ -246,7 +230,7 @@ pub(super) fn health(mut section: Section<'_>) -> Option<HealthSettings> {
     let probes = section.take("probes").and_then(|item| item.integer(1, 1_000));
     refuse_less(&section, "max_open", max_open, "open", open);
     section.finish();
-    Some(HealthSettings {
+    Some(HealthPolicy {
         window: window?,
         min_sample: min_sample?,
         failure_ratio: failure_ratio?,

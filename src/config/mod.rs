@@ -19,6 +19,7 @@ use self::origin::Path as KeyPath;
 use self::read::{Context, Item, Section};
 use crate::challenge::Channel;
 use crate::delivery::policy::{Policy, ProviderPolicy, TenantPolicy};
+use crate::guard::health::HealthPolicy;
 use crate::telemetry::LogFormat;
 
 mod delivery;
@@ -34,11 +35,11 @@ pub mod texts;
 #[cfg(test)]
 mod tests;
 
-pub use self::delivery::{DeliverySettings, GuardSettings, HealthSettings};
+pub use self::delivery::{DeliverySettings, GuardSettings};
 pub use self::document::PREFIX;
 pub use self::origin::{ConfigError, Origin, Place, Warning, closest};
 pub use self::providers::{
-    Amount, ChannelSettings, Cost, DEFAULT_MAX_IN_FLIGHT, ProviderEntry, ProviderSetting, Rate, ReceiptTimeout,
+    Amount, ChannelSettings, Cost, DEFAULT_MAX_IN_FLIGHT, ProviderEntry, ProviderSetting, ReceiptTimeout,
 };
 pub use self::routes::RouteEntry;
 pub use self::service::{AdminSettings, BrokerSettings, ClientIdentity, HttpSettings, LedgerSettings};
@@ -79,7 +80,7 @@ pub struct Settings {
     /// Whom the courier refuses to reach.
     pub guard: GuardSettings,
     /// When circuits open and close.
-    pub health: HealthSettings,
+    pub health: HealthPolicy,
     /// What works but should not stay so.
     pub warnings: Vec<Warning>,
     effective: String,

@@ -17,6 +17,7 @@ use super::origin::{Origin, closest};
 use super::read::{Item, Section};
 use crate::challenge::{Channel, PerChannel};
 use crate::delivery::policy::SenderPolicy;
+use crate::guard::quota::Rate;
 use crate::phone::Country;
 use crate::secret::Secret;
 
@@ -56,15 +57,6 @@ pub struct ProviderSetting {
     pub value: Secret,
     /// Where it was written, for an error about it.
     pub origin: Origin,
-}
-
-/// How fast something may go.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rate {
-    /// On average.
-    pub per_second: f64,
-    /// How many at once after a pause.
-    pub burst: u32,
 }
 
 /// An amount of money in millionths of its currency.

@@ -132,8 +132,11 @@ impl Worker {
         self.desk.draining.cancel();
         inbox.stop().await;
         let finished = tokio::time::timeout(drain, async {
-            while let Some(ended) = tasks.join_next().await {
-                flow::report_panic(ended);
+            while !tasks.is_empty() {
+                tokio::select! {
+                    Some(ended) = tasks.join_next() => flow::report_panic(ended),
+                    _ = report.tick() => self.desk.report(),
+                }
             }
         });
         match (finished.await, consumed) {

@@ -41,9 +41,11 @@ mod screen;
 mod scrub;
 mod session;
 mod topology;
+mod upstream;
 mod wire;
 
 pub use self::refusal::StartError;
+pub use self::upstream::{Upstream, UpstreamError, try_out};
 
 /// How to reach RabbitMQ, and what to do there.
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::delivery::policy::{CountryRule, Destination, OnUnknown, SenderPolicy};
+use crate::guard::quota::Rate;
 use crate::phone::Country;
 use crate::secret::Secret;
 

@@ -1,0 +1,197 @@
+//! Settings → checked parts: definitions, providers, texts, policy, lanes. No I/O but reading files.
+//!
+//! `check` stops here; [`super::run`] goes on. Guarantee: what assembles can run, and all that is wrong is
+//! told at once.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::challenge::Channel;
+use crate::clock::Clock;
+use crate::config::{ConfigError, Origin, Place, ProviderEntry, Settings, texts};
+use crate::delivery::message::Texts;
+use crate::delivery::policy::Policy;
+use crate::provider::Roster;
+use crate::provider::definition::{self, Definition};
+use crate::provider::http::{HttpProvider, ProviderSettings};
+use crate::worker::pressure::LaneSettings;
+
+/// Everything that configuration decides, ready to be put to work.
+pub struct Parts {
+    /// What the operator decided.
+    pub policy: Policy,
+    /// What people read.
+    pub texts: Texts,
+    /// How people are reached.
+    pub roster: Roster,
+    /// How providers and senders are limited.
+    pub lanes: Vec<LaneSettings>,
+    /// How many requests each provider may have open.
+    pub in_flight: Vec<(Arc<str>, u32)>,
+    /// The definition that each configured provider uses, by the provider's name.
+    pub definitions: BTreeMap<Arc<str>, Arc<Definition>>,
+}
+
+/// Puts the parts together.
+///
+/// # Errors
+/// All that is wrong.
+pub fn assemble(settings: &Settings, clock: &Clock) -> Result<Parts, Vec<ConfigError>> {
+    let mut errors = Vec::new();
+    let kinds = definitions(settings.providers_dir.as_deref(), &mut errors);
+    let texts = texts::load(settings.messages_dir.as_deref()).unwrap_or_else(|wrong| {
+        errors.extend(wrong);
+        Texts::default()
+    });
+    let (mut roster, mut used) = (Roster::default(), BTreeMap::new());
+    for entry in &settings.providers {
+        let Some(definition) = kinds.get(entry.kind.as_str()) else {
+            errors.push(unknown_kind(entry, &kinds));
+            continue;
+        };
+        match provider(entry, definition, clock) {
+            Ok(provider) => roster.insert(Arc::new(provider)),
+            Err(wrong) => errors.extend(wrong),
+        }
+        used.insert(Arc::clone(&entry.name), Arc::clone(definition));
+    }
+    check_routes(settings, &used, &mut errors);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let channels_of = |name: &str| used.get(name).map(|d| d.channels().collect()).unwrap_or_default();
+    Ok(Parts {
+        policy: settings.policy(channels_of),
+        texts,
+        roster,
+        lanes: settings.providers.iter().flat_map(|entry| lanes(entry, &channels_of(&entry.name))).collect(),
+        in_flight: settings.providers.iter().map(|entry| in_flight(entry, &channels_of(&entry.name))).collect(),
+        definitions: used,
+    })
+}
+
+/// The built-in definitions and those of `dir`, which replace built-in ones of the same name.
+fn definitions(dir: Option<&Path>, errors: &mut Vec<ConfigError>) -> BTreeMap<Arc<str>, Arc<Definition>> {
+    let mut kinds = match definition::builtin() {
+        Ok(kinds) => kinds,
+        Err(wrong) => {
+            errors.extend(wrong.into_iter().map(definition_error));
+            BTreeMap::new()
+        }
+    };
+    let Some(dir) = dir else { return kinds };
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(why) => {
+            errors.push(unreadable(dir, &why));
+            return kinds;
+        }
+    };
+    let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.sort();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|ext| ext == "toml")) {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let parsed = match std::fs::read_to_string(file) {
+            Ok(text) => Definition::parse(&name, &file.display().to_string(), &text),
+            Err(why) => {
+                errors.push(unreadable(file, &why));
+                continue;
+            }
+        };
+        match parsed {
+            Ok(definition) => drop(kinds.insert(name.as_ref().into(), Arc::new(definition))),
+            Err(wrong) => errors.extend(wrong.into_iter().map(definition_error)),
+        }
+    }
+    kinds
+}
+
+fn provider(
+    entry: &ProviderEntry,
+    definition: &Arc<Definition>,
+    clock: &Clock,
+) -> Result<HttpProvider, Vec<ConfigError>> {
+    let known: Vec<&str> = definition.settings().keys().map(String::as_str).collect();
+    let unknown = entry.settings.keys().filter(|key| !known.contains(&key.as_str()));
+    let mut errors: Vec<_> = unknown.map(|key| entry.unknown_setting(key, &known)).collect();
+    let channel_of = |word: &String| Channel::ALL.into_iter().find(|channel| channel.as_str() == word);
+    let endpoints = entry.endpoints.iter().filter_map(|(word, url)| Some((channel_of(word)?, url.to_string())));
+    let given = ProviderSettings {
+        base_url: entry.base_url.as_ref().map(ToString::to_string),
+        endpoints: endpoints.collect(),
+        settings: entry.settings.iter().map(|(key, setting)| (key.clone(), setting.value.clone())).collect(),
+        ..ProviderSettings::new(entry.name.as_ref())
+    };
+    match HttpProvider::new(given, Arc::clone(definition), clock.clone()) {
+        Ok(provider) if errors.is_empty() => Ok(provider),
+        Ok(_) => Err(errors),
+        Err(wrong) => {
+            errors.extend(wrong.into_iter().map(|mistake| {
+                let key = mistake.path.rsplit('.').next().unwrap_or_default();
+                let origin = entry.settings.get(key).map_or(&entry.origin, |setting| &setting.origin);
+                ConfigError::new(
+                    Origin { path: mistake.path.clone(), ..origin.clone() },
+                    mistake.found,
+                    mistake.allowed,
+                )
+            }));
+            Err(errors)
+        }
+    }
+}
+
+fn check_routes(settings: &Settings, used: &BTreeMap<Arc<str>, Arc<Definition>>, errors: &mut Vec<ConfigError>) {
+    for route in &settings.routes {
+        for (name, origin) in route.rule.providers.iter().zip(&route.provider_origins) {
+            let Some(definition) = used.get(name) else { continue };
+            if !definition.channels().any(|channel| channel == route.rule.channel) {
+                let channels: Vec<_> = definition.channels().map(Channel::as_str).collect();
+                let allowed =
+                    format!("a provider of {}; \"{name}\" carries {}", route.rule.channel, channels.join(", "));
+                errors.push(ConfigError::new(origin.clone(), format!("\"{name}\""), allowed));
+            }
+        }
+    }
+}
+
+fn lanes(entry: &ProviderEntry, channels: &[Channel]) -> Vec<LaneSettings> {
+    let lane = |channel: &Channel| {
+        let limits = entry.per_channel(*channel);
+        let paced = limits.senders.iter().filter_map(|sender| {
+            let per_second = sender.per_second?;
+            Some((Arc::clone(&sender.from), crate::guard::quota::Rate { per_second, burst: 1 }))
+        });
+        LaneSettings {
+            provider: Arc::clone(&entry.name),
+            channel: *channel,
+            rate: limits.rate,
+            senders: paced.collect(),
+        }
+    };
+    channels.iter().map(lane).collect()
+}
+
+fn in_flight(entry: &ProviderEntry, channels: &[Channel]) -> (Arc<str>, u32) {
+    let most = channels.iter().map(|channel| entry.per_channel(*channel).max_in_flight).max();
+    (Arc::clone(&entry.name), most.unwrap_or(crate::config::DEFAULT_MAX_IN_FLIGHT))
+}
+
+fn unknown_kind(entry: &ProviderEntry, kinds: &BTreeMap<Arc<str>, Arc<Definition>>) -> ConfigError {
+    let known: Vec<&str> = kinds.keys().map(AsRef::as_ref).collect();
+    let origin = Origin { path: format!("providers.{}.kind", entry.name), ..entry.origin.clone() };
+    let hint = crate::config::closest(&entry.kind, known.iter().copied());
+    let hint = hint.map(|kind| format!(" (did you mean \"{kind}\"?)")).unwrap_or_default();
+    let allowed = format!("{} or a file of providers_dir{hint}", known.join(", "));
+    ConfigError::new(origin, format!("\"{}\"", entry.kind), allowed)
+}
+
+fn definition_error(wrong: definition::DefinitionError) -> ConfigError {
+    let place = Place::File { file: wrong.file.as_str().into(), line: wrong.line, column: 1 };
+    ConfigError::new(Origin { place, path: wrong.path }, wrong.found, wrong.allowed)
+}
+
+fn unreadable(path: &Path, why: &std::io::Error) -> ConfigError {
+    let place = Place::File { file: path.display().to_string().into(), line: 1, column: 1 };
+    ConfigError::plain(Origin { place, path: String::new() }, format!("a path that can't be read: {why}"))
+}

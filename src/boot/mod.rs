@@ -1,0 +1,254 @@
+//! Settings → running service: the only place that constructs, and the order of start and stop.
+//!
+//! Start: ports, so that health can be asked at once; then the broker, waited for; then the worker. Stop:
+//! no new messages, what is in hand is finished or parked, the broker is left, the ports close last.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::memory::MemoryBroker;
+use crate::broker::rabbit::{self, RabbitSettings, StartError, Tls};
+use crate::broker::wire::challenge::Reader;
+use crate::broker::{Link, LinkState, Outbox};
+use crate::clock::{Clock, Dice};
+use crate::config::{ConfigError, Settings};
+use crate::http::{BindError, Listener, Readiness, health_routes, metrics_routes};
+use crate::ledger::memory::MemoryLedger;
+use crate::telemetry::metrics::{Metrics, MetricsError};
+use crate::worker::pressure::Pressure;
+use crate::worker::{Ended, Tools, Worker};
+
+mod assemble;
+mod watchdog;
+
+pub use assemble::{Parts, assemble};
+
+/// How many concluded challenges the ledger in memory remembers at most.
+const LEDGER_CAPACITY: usize = 200_000;
+/// How long quarantined messages are kept: nothing is sealed yet.
+const QUARANTINE_TTL: Duration = Duration::from_hours(24);
+/// How long open requests may take once the worker has stopped.
+const HTTP_PATIENCE: Duration = Duration::from_secs(2);
+/// A worker whose loop stood still for this long is ended; the broker gives its messages to others.
+const STANDSTILL: Duration = Duration::from_secs(20);
+
+/// Why a service did not run, or ended other than asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration is wrong.
+    #[error("the configuration is wrong")]
+    Config(Vec<ConfigError>),
+    /// A port can't be taken.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The broker refuses.
+    #[error(transparent)]
+    Broker(#[from] StartError),
+    /// Figures can't be set up.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The link to the broker can't be used any more.
+    #[error("{0}")]
+    Link(String),
+    /// The time for draining ran out.
+    #[error("{0} messages were still in hand when the time for draining ran out; the broker delivers them again")]
+    CutOff(usize),
+}
+
+/// Runs until `stop` is cancelled.
+pub async fn run(settings: &Settings, clock: Clock, stop: CancellationToken) -> Result<(), RunError> {
+    let parts = assemble(settings, &clock).map_err(RunError::Config)?;
+    let metrics = Metrics::install()?;
+    let (readiness, ready) = watch::channel(Readiness { reasons: vec!["broker: connecting".to_owned()] });
+    let ports = Ports::open(settings, &metrics, &ready).await?;
+    let closing = CancellationToken::new();
+    let upkeep = tokio::spawn(metrics.upkeep(closing.clone()));
+    let serving = ports.serve(&closing);
+    let served = serve(settings, parts, clock, &readiness, stop).await;
+    closing.cancel();
+    for port in serving {
+        let _ = port.await;
+    }
+    let _ = upkeep.await;
+    served
+}
+
+async fn serve(
+    settings: &Settings,
+    parts: Parts,
+    clock: Clock,
+    readiness: &watch::Sender<Readiness>,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let link = tokio::select! {
+        link = connect(settings) => link?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let outbox = Arc::clone(&link.outbox);
+    let worker = worker(settings, parts, clock, Arc::clone(&outbox));
+    watchdog::start(worker.pulse(), STANDSTILL);
+    tracing::info!(broker = %redacted(settings), "consuming");
+    let mut state = link.state.clone();
+    let watching = async {
+        loop {
+            readiness.send_replace(readiness_of(&state.borrow_and_update()));
+            if state.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let ended = tokio::select! {
+        ended = worker.run(link.inbox, stop, settings.delivery.drain) => ended,
+        () = watching => Ended::LinkFailed,
+    };
+    let last = link.state.borrow().clone();
+    outbox.close().await;
+    match (ended, last) {
+        (Ended::Drained, _) => {
+            tracing::info!("drained");
+            Ok(())
+        }
+        (Ended::CutOff(left), _) => Err(RunError::CutOff(left)),
+        (Ended::LinkFailed, LinkState::Failed(why)) => Err(RunError::Link(why)),
+        (Ended::LinkFailed, _) => Err(RunError::Link("the link to the broker ended".to_owned())),
+    }
+}
+
+/// The broker's address without credentials.
+fn redacted(settings: &Settings) -> String {
+    let url = settings.broker.url.expose();
+    url.rsplit_once('@').map_or_else(|| url.to_owned(), |(_, place)| format!("…@{place}"))
+}
+
+fn readiness_of(state: &LinkState) -> Readiness {
+    let reasons = match state {
+        LinkState::Ready => Vec::new(),
+        LinkState::Connecting => vec!["broker: connecting".to_owned()],
+        LinkState::Blocked(why) => vec![format!("broker: it takes no publications now: {why}")],
+        LinkState::Failed(why) => vec![format!("broker: {why}")],
+    };
+    Readiness { reasons }
+}
+
+/// What [`rabbit::connect`] needs of the settings.
+#[must_use]
+pub fn rabbit_settings(settings: &Settings) -> RabbitSettings {
+    let broker = &settings.broker;
+    let identity = broker.client_identity.as_ref();
+    RabbitSettings {
+        url: broker.url.clone(),
+        heartbeat: broker.heartbeat,
+        prefetch: broker.prefetch,
+        declare: broker.declare,
+        delivery_limit: broker.delivery_limit,
+        names: broker.names.clone(),
+        // A ledger in memory knows nothing of other workers.
+        lock: true,
+        tls: Tls {
+            ca_file: broker.ca_file.clone(),
+            client_cert_file: identity.map(|identity| identity.cert_file.clone()),
+            client_key_file: identity.map(|identity| identity.key_file.clone()),
+        },
+        ..RabbitSettings::default()
+    }
+}
+
+async fn connect(settings: &Settings) -> Result<Link, StartError> {
+    if settings.broker.url.expose() == "memory:" {
+        let broker = MemoryBroker::new(settings.broker.delivery_limit);
+        return Ok(broker.connect(usize::from(settings.broker.prefetch)));
+    }
+    rabbit::connect(rabbit_settings(settings)).await
+}
+
+/// A worker of these parts that publishes by `outbox`.
+#[must_use]
+pub fn worker(settings: &Settings, parts: Parts, clock: Clock, outbox: Arc<dyn Outbox>) -> Worker {
+    let (now, mut dice) = (clock.now(), Dice::system());
+    // Whoever sleeps holds a message: most of the prefetch stays for those that work.
+    let sleepers = usize::from(settings.broker.prefetch / 4).max(1);
+    Worker::new(Tools {
+        pressure: Pressure::new(&parts.lanes, &parts.in_flight, settings.health, sleepers, now),
+        ledger: Arc::new(MemoryLedger::new(clock.clone(), LEDGER_CAPACITY, dice.number())),
+        reader: reader(settings, &mut dice),
+        clock,
+        policy: parts.policy,
+        texts: parts.texts,
+        roster: parts.roster,
+        outbox,
+        names: settings.broker.names.clone(),
+        retention: settings.ledger.retention,
+        quarantine_ttl: QUARANTINE_TTL,
+        seed: dice.number(),
+    })
+}
+
+fn reader(settings: &Settings, dice: &mut Dice) -> Reader {
+    let content_key = match &settings.ledger.content_key {
+        Some(key) => hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes()),
+        None => hmac::Key::generate(hmac::HMAC_SHA256, &aws_lc_rs::rand::SystemRandom::new())
+            .unwrap_or_else(|_| hmac::Key::new(hmac::HMAC_SHA256, &dice.number().to_be_bytes())),
+    };
+    Reader {
+        max_message_bytes: settings.broker.max_message_bytes,
+        default_ttl: settings.delivery.default_ttl,
+        max_ttl: settings.delivery.max_ttl,
+        default_region: settings.guard.default_region,
+        names: settings.broker.names.clone(),
+        content_key,
+    }
+}
+
+/// The two listeners, each with what it answers.
+struct Ports(Vec<(Listener, axum::Router)>);
+
+impl Ports {
+    async fn open(
+        settings: &Settings,
+        metrics: &Metrics,
+        ready: &watch::Receiver<Readiness>,
+    ) -> Result<Self, BindError> {
+        let outside = Listener::bind("http.listen", settings.http.listen).await?;
+        let admin = Listener::bind("admin.listen", settings.admin.listen).await?;
+        tracing::info!(http = %outside.address(), admin = %admin.address(), "listening");
+        let operators = health_routes(ready.clone()).merge(metrics_routes(metrics.clone()));
+        Ok(Self(vec![(outside, health_routes(ready.clone())), (admin, operators)]))
+    }
+
+    fn serve(self, closing: &CancellationToken) -> Vec<tokio::task::JoinHandle<()>> {
+        let serve = |(listener, routes): (Listener, axum::Router)| {
+            tokio::spawn(listener.serve(routes, closing.clone(), HTTP_PATIENCE))
+        };
+        self.0.into_iter().map(serve).collect()
+    }
+}
+
+/// Cancels the token at the first SIGTERM or SIGINT; ends the process at the second.
+///
+/// # Errors
+/// Where the system does not let signals be listened to.
+pub fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let asked = Arc::new(AtomicU64::new(0));
+    tokio::spawn(async move {
+        loop {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            if asked.fetch_add(1, Ordering::Relaxed) > 0 {
+                tracing::warn!(signal = name, "stopping at once; the broker delivers again what is in hand");
+                std::process::exit(130);
+            }
+            tracing::info!(signal = name, "draining; once more to stop at once");
+            stop.cancel();
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! `mfa-courier check`: everything that is wrong in the configuration, or what it comes to.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::Failure;
+use crate::boot::{Parts, assemble};
+use crate::challenge::Channel;
+use crate::clock::Clock;
+use crate::config::Settings;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Also tries whether the broker can be reached and takes the credentials.
+    #[arg(long)]
+    live: bool,
+    /// Prints the settings in effect, all layers together, secrets left out.
+    #[arg(long)]
+    effective: bool,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn check(args: &Args, file: Option<PathBuf>) -> Result<(), Failure> {
+    let checked = super::settings(file.clone()).and_then(|settings| {
+        let parts = assemble(&settings, &Clock::system()).map_err(Failure::Config)?;
+        Ok((settings, parts))
+    });
+    let (settings, parts) = match checked {
+        Ok(checked) => checked,
+        Err(Failure::Config(errors)) if args.json => {
+            let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            println!("{}", json!({ "ok": false, "errors": errors }));
+            return Err(Failure::Told(64));
+        }
+        Err(failure) => return Err(failure),
+    };
+    let live = if args.live { Some(try_broker(&settings).await) } else { None };
+    if args.json {
+        print_json(&settings, &parts, live.as_ref());
+    } else {
+        print_text(args, &settings, &parts, file.as_ref(), live.as_ref());
+    }
+    match live {
+        Some(Err(why)) => Err(Failure::Service(why)),
+        Some(Ok(())) | None => Ok(()),
+    }
+}
+
+async fn try_broker(settings: &Settings) -> Result<(), String> {
+    if settings.broker.url.expose() == "memory:" {
+        return Ok(());
+    }
+    crate::broker::rabbit::try_out(&crate::boot::rabbit_settings(settings)).await.map_err(|why| why.to_string())
+}
+
+fn print_text(
+    args: &Args,
+    settings: &Settings,
+    parts: &Parts,
+    file: Option<&PathBuf>,
+    live: Option<&Result<(), String>>,
+) {
+    if args.effective {
+        println!("{}", settings.redacted());
+    }
+    for warning in &settings.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let source = file.map_or_else(|| "the built-in defaults".to_owned(), |file| file.display().to_string());
+    println!("{source}: good");
+    for provider in &parts.policy.providers {
+        let senders: Vec<_> = provider.senders.iter().map(|sender| sender.from.as_ref()).collect();
+        let from = if senders.is_empty() { String::new() } else { format!(", from {}", senders.join(", ")) };
+        println!("  {} carries {}{from}", provider.name, provider.channel);
+    }
+    for channel in Channel::ALL {
+        let first = parts.policy.providers.iter().any(|provider| provider.channel == channel);
+        if !first {
+            println!("  nobody carries {channel}");
+        }
+    }
+    if let Some(Ok(())) = live {
+        println!("  the broker takes the credentials");
+    }
+}
+
+fn print_json(settings: &Settings, parts: &Parts, live: Option<&Result<(), String>>) {
+    let provider = |provider: &crate::delivery::policy::ProviderPolicy| {
+        let senders: Vec<_> = provider.senders.iter().map(|sender| sender.from.as_ref()).collect();
+        json!({ "name": provider.name.as_ref(), "channel": provider.channel, "senders": senders })
+    };
+    let warnings: Vec<_> = settings.warnings.iter().map(ToString::to_string).collect();
+    let providers: Vec<_> = parts.policy.providers.iter().map(provider).collect();
+    let broker = live.map(|tried| match tried {
+        Ok(()) => json!({ "ok": true }),
+        Err(why) => json!({ "ok": false, "why": why }),
+    });
+    println!("{}", json!({ "ok": true, "warnings": warnings, "providers": providers, "broker": broker }));
+}

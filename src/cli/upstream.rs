@@ -1,0 +1,51 @@
+//! What upstream does, on either broker: publish a challenge, hear outcomes.
+
+use bytes::Bytes;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::broker::memory::MemoryBroker;
+use crate::broker::rabbit::{self, RabbitSettings, UpstreamError};
+use crate::broker::{Properties, Publication};
+use crate::delivery::outcome::Outcome;
+
+/// A publisher that hears every outcome.
+pub(super) enum Upstream {
+    Memory(MemoryBroker, UnboundedReceiver<Publication>),
+    Rabbit(Box<rabbit::Upstream>),
+}
+
+const REQUESTED: &str = "challenge.requested";
+
+impl Upstream {
+    pub(super) fn of_memory(broker: MemoryBroker) -> Self {
+        let outcomes = broker.listen();
+        Self::Memory(broker, outcomes)
+    }
+
+    pub(super) async fn of_rabbit(settings: &RabbitSettings) -> Result<Self, UpstreamError> {
+        Ok(Self::Rabbit(Box::new(rabbit::Upstream::connect(settings).await?)))
+    }
+
+    pub(super) async fn publish(&self, challenge: &serde_json::Value) -> Result<(), UpstreamError> {
+        let properties = Properties { content_type: Some("application/json".to_owned()), ..Properties::default() };
+        let body = Bytes::from(challenge.to_string());
+        match self {
+            Self::Memory(broker, _) => {
+                broker.publish_challenge(REQUESTED, properties, body, None);
+                Ok(())
+            }
+            Self::Rabbit(upstream) => upstream.publish(REQUESTED, &properties, &body, None).await,
+        }
+    }
+
+    /// The next outcome; `None` once the broker is gone.
+    pub(super) async fn next_outcome(&mut self) -> Option<(Outcome, Bytes)> {
+        match self {
+            Self::Memory(_, outcomes) => {
+                let publication = outcomes.recv().await?;
+                Some((serde_json::from_slice(&publication.body).ok()?, publication.body))
+            }
+            Self::Rabbit(upstream) => upstream.next_outcome().await,
+        }
+    }
+}
