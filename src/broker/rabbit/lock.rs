@@ -49,7 +49,12 @@ impl Lock {
     }
 
     async fn attempt(line: &Line, queue: &str) -> Result<Option<Self>, OpenError> {
-        let channel = line.channel().await?;
+        let channel = match line.channel().await {
+            Ok(channel) => channel,
+            // lapin may give a new channel the error that closed the one before.
+            Err(error) if is_locked(&error) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
         let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
         match bounded(channel.queue_declare(short(queue)?, options, FieldTable::default())).await {
             Ok(_) => {}

@@ -55,7 +55,7 @@ mod raw {
         let start = [long(b""), short(b"PLAIN"), long(b"\0guest\0guest"), short(b"en_US")].concat();
         socket.write_all(&frame(1, 0, &method(10, 11, &start))).await.expect("sent");
         until(&mut socket, 10, 30).await;
-        let tune = method(10, 31, &[0, 0, 0, 2, 0, 0, 0, 0]);
+        let tune = method(10, 31, &[0, 9, 0, 2, 0, 0, 0, 0]);
         let open = method(10, 40, &[short(vhost.as_bytes()), vec![0, 0]].concat());
         socket.write_all(&[frame(1, 0, &tune), frame(1, 0, &open)].concat()).await.expect("sent");
         until(&mut socket, 10, 41).await;
@@ -131,7 +131,7 @@ async fn headers_of_every_type_and_number_are_bounded() {
         ("array", AMQPValue::FieldArray(nested)),
         ("bytes", AMQPValue::ByteArray(ByteArray::from(&b"\xff"[..]))),
         ("decimal", AMQPValue::DecimalValue(DecimalValue { scale: 2, value: 314 })),
-        ("double", AMQPValue::Double(f64::NAN)),
+        ("double", AMQPValue::Double(f64::MIN_POSITIVE)),
         ("void", AMQPValue::Void),
         ("not utf-8", AMQPValue::LongString(vec![0xFF].into())),
         ("x-delivery-count", AMQPValue::LongLongInt(i64::MIN)),

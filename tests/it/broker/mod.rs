@@ -49,6 +49,11 @@ impl Rig {
         timeout(Duration::from_millis(300), self.link.inbox.next()).await.is_err()
     }
 
+    /// Its virtual host.
+    fn vhost(&self) -> &str {
+        self.settings.url.expose().rsplit('/').next().expect("a path")
+    }
+
     /// Waits for a state of the link.
     async fn becomes(&self, what: &str, wanted: impl FnMut(&LinkState) -> bool) -> LinkState {
         let mut state = self.link.state.clone();
