@@ -17,8 +17,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions,
-    QueueDeclareOptions,
+    BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
@@ -90,6 +89,11 @@ impl Node {
             self.ctl(&["set_permissions", "-p", &name, "guest", ".*", ".*", ".*"]);
         }
         name
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// The address of a virtual host.
@@ -261,10 +265,7 @@ pub(crate) async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -
             sleep(Duration::from_millis(10)).await;
         }
     };
-    match timeout(PATIENCE, waiting).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited in vain: {what}"),
-    }
+    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }
 
 /// A plain client on one virtual host.
@@ -336,12 +337,6 @@ impl Client {
     pub(crate) async fn depth_becomes(&self, queue: &str, depth: u32) {
         let what = format!("{queue} holds {depth}");
         eventually(&what, async || (self.queue_depth(queue).await == Some(depth)).then_some(())).await;
-    }
-
-    /// Takes one message, if there is one.
-    pub(crate) async fn get(&self, queue: &str) -> Option<Delivery> {
-        let got = self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.expect("a queue");
-        got.map(|message| message.delivery)
     }
 }
 

@@ -142,7 +142,6 @@ async fn a_broker_short_of_memory_blocks_publications_but_takes_acks() {
 async fn a_link_begins_once_the_broker_is_there() {
     let node = Node::rough().await;
     let settings = settings(&node);
-    sleep(SETTLED).await;
     node.kill9();
     let connecting = tokio::spawn(connect(settings));
     node.restart();

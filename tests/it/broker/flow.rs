@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use lapin::options::QueueDeleteOptions;
 use mfa_courier::broker::rabbit::RabbitSettings;
 use mfa_courier::broker::{Death, DeathWhy, LinkState, Properties, Publication, PublishError, Route, Source};
 use mfa_courier::clock::Clock;
@@ -100,7 +101,7 @@ async fn a_wait_comes_back_after_its_level_and_no_longer_one_holds_it_up() {
         let after = Clock::instant() - started;
         assert_eq!((back.source, &*back.body, back.death), (Source::Followups, level.to_string().as_bytes(), None));
         assert!(
-            after >= Duration::from_millis(level) && after < Duration::from_millis(level + 700),
+            after >= Duration::from_millis(level) && after < Duration::from_millis(level + 2_000),
             "{level}: {after:?}"
         );
         back.envelope.ack();
@@ -185,7 +186,7 @@ async fn a_return_meets_the_publication_that_came_back_and_no_other() {
 async fn an_own_queue_that_was_deleted_is_declared_again() {
     let rig = Rig::new().await;
     let gone = "mfa.courier.delay.3200";
-    rig.client.channel.queue_delete(gone.into(), Default::default()).await.expect("deleted");
+    rig.client.channel.queue_delete(gone.into(), QueueDeleteOptions::default()).await.expect("deleted");
     let parked = publication(Route::Delay(3_200), b"{}");
     assert_eq!(rig.link.outbox.publish(parked.clone()).await, Err(PublishError::Unroutable));
     eventually("the queue is back", async || rig.link.outbox.publish(parked.clone()).await.ok()).await;

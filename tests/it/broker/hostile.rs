@@ -1,6 +1,7 @@
 //! What a hostile publisher can put beside and into a body. Numbers are those of the list of bad inputs.
 
 use futures_util::future::join_all;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, ByteArray, DecimalValue, FieldArray, FieldTable};
 use mfa_courier::broker::{LinkState, Properties, Publication, Route, Source};
 use mfa_courier::clock::Timestamp;
@@ -184,9 +185,15 @@ async fn an_expiration_that_is_no_number_is_the_publishers_own_fault() {
         let channel = rig.client.connection.create_channel().await.expect("a channel");
         let properties = persistent().with_expiration(bad.into());
         let key = "challenge.requested";
-        let sent = channel.basic_publish("mfa.challenges".into(), key.into(), Default::default(), b"{}", properties);
+        let sent = channel.basic_publish(
+            "mfa.challenges".into(),
+            key.into(),
+            BasicPublishOptions::default(),
+            b"{}",
+            properties,
+        );
         sent.await.expect("sent");
-        assert!(channel.confirm_select(Default::default()).await.is_err(), "{bad} is refused");
+        assert!(channel.confirm_select(ConfirmSelectOptions::default()).await.is_err(), "{bad} is refused");
     }
     rig.challenge(persistent().with_expiration("0".into()), b"now").await;
     let delivered = rig.next().await;
@@ -238,7 +245,7 @@ async fn bodies_of_any_size_come_whole() {
     // 1, 2, 18: many frames, and none.
     let mut rig = Rig::new().await;
     let big: Vec<u8> = (0..4 << 20).map(|n: u32| n.to_le_bytes()[0]).collect();
-    for body in [&big[..], b"", &big[..64 * 1024 + 1]] {
+    for body in [&big[..], b"", &big[..=64 * 1024]] {
         rig.challenge(persistent(), body).await;
         let delivered = rig.next().await;
         assert!(delivered.body == body, "{} bytes", body.len());

@@ -4,6 +4,7 @@ mod faults;
 mod flow;
 mod hostile;
 mod start;
+mod tls;
 
 use std::time::Duration;
 

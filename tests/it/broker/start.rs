@@ -71,7 +71,7 @@ async fn everything_is_declared_as_the_contract_says() {
     }
     rig.client.publish("mfa.outcomes", "outcome.sent.sms.final", persistent(), b"{}").await;
     rig.client.publish("mfa.outcomes", "outcome.sent.sms.interim", persistent(), b"{}").await;
-    rig.client.depth_becomes("finals", 1).await;
+    assert_eq!(rig.client.collect_outcomes("finals", 1).await, [serde_json::json!({})]);
     rig.client.depth_becomes("mfa.courier.unrouted", 1).await;
 }
 
