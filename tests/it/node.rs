@@ -24,6 +24,8 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProper
 use tokio::sync::MutexGuard;
 use tokio::time::{sleep, timeout};
 
+/// Debian's, without the wrapper that changes the user.
+const CTL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
 /// How many virtual hosts a node is born with; making one later takes a second.
 const VHOSTS: usize = 64;
 /// Long enough for a node to start on a busy machine.
@@ -61,6 +63,7 @@ impl Node {
 
     /// Starts a node and waits until it can be used.
     pub(crate) fn start() -> Self {
+        assert!(Path::new(CTL).exists(), "these tests need RabbitMQ: apt-get install rabbitmq-server");
         let dir = tempfile::Builder::new().prefix("rabbit-").tempdir().expect("a temporary folder").keep();
         let [port, dist, epmd] = free_ports();
         prepare(&dir, port);
@@ -108,7 +111,7 @@ impl Node {
 
     /// Runs `rabbitmqctl`, which takes a second or two.
     pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
-        let done = Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl")
+        let done = Command::new(CTL)
             .args(arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .output()

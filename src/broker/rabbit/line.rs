@@ -49,7 +49,8 @@ impl fmt::Display for Address {
 pub(super) struct Line {
     connection: Connection,
     pub(super) returns: Arc<Returns>,
-    _cord: DropGuard,
+    cord: Cord,
+    _cut_when_dropped: DropGuard,
 }
 
 impl Line {
@@ -61,14 +62,14 @@ impl Line {
             .with_connection_name(format!("{} {purpose}", address.name).into())
             .with_client_property("product".into(), env!("CARGO_PKG_NAME").into())
             .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
-        let screened = Screened { tokio: Tokio::current(), returns: Arc::clone(&returns), cord };
+        let screened = Screened { tokio: Tokio::current(), returns: Arc::clone(&returns), cord: cord.clone() };
         let runtime = Runtime::new(RuntimeParts::new(screened.tokio.clone(), screened.clone()));
         let tls = address.tls.clone();
         let connect =
             async move |uri: AMQPUri, _: Runtime<_>| Ok(AsyncTcpStream::Plain(screened.dial(&uri, &tls).await?));
         let connecting = Connection::connector(address.uri.clone(), runtime, connect, properties);
         match tokio::time::timeout(PATIENCE, connecting).await {
-            Ok(Ok(connection)) => Ok(Self { connection, returns, _cord: guard }),
+            Ok(Ok(connection)) => Ok(Self { connection, returns, cord, _cut_when_dropped: guard }),
             Ok(Err(error)) => Err(opening(&error, &address.uri.vhost)),
             Err(_) => Err(OpenError::Later("the broker takes the connection but does not answer".into())),
         }
@@ -92,9 +93,11 @@ impl Line {
         self.connection.status().blocked()
     }
 
-    /// Says goodbye, so that the broker frees what the connection holds at once. Bounded; a dead line is fine too.
+    /// Says goodbye, so that the broker frees what the connection holds at once, and ends. Bounded, whatever state the
+    /// broker is in; whoever still waits for something on the line gets an error.
     pub(super) async fn hang_up(&self) {
         let _unheard = tokio::time::timeout(FAREWELL, self.connection.close(200, "OK".into())).await;
+        self.cord.cancel();
     }
 }
 

@@ -74,7 +74,10 @@ impl Wire {
 
     /// Publishes to a queue that upstream chose. Best effort.
     pub(super) async fn reply(&self, letter: Letter) -> Result<(), PublishError> {
-        let channel = self.reply_channel().await?;
+        let Ok(channel) = tokio::time::timeout(CONFIRM_WITHIN, self.reply_channel()).await else {
+            return Err(unavailable("it opens no channel"));
+        };
+        let channel = channel?;
         let outcome = self.confirmed(&channel, &letter).await;
         if matches!(outcome, Err(PublishError::Unknown(_))) {
             self.replies.lock().await.take();
