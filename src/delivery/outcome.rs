@@ -242,6 +242,22 @@ pub enum ReceiptStatus {
 }
 
 impl ReceiptStatus {
+    /// Every status.
+    pub const ALL: [Self; 12] = [
+        Self::Sent,
+        Self::Delivered,
+        Self::Undelivered,
+        Self::Failed,
+        Self::Expired,
+        Self::Rejected,
+        Self::Answered,
+        Self::Busy,
+        Self::NoAnswer,
+        Self::Machine,
+        Self::Cancelled,
+        Self::Unknown,
+    ];
+
     /// Whether it takes back what an earlier one said: only from less to more, so that a state never moves back.
     #[must_use]
     pub const fn says_more_than(self, earlier: Self) -> bool {

@@ -6,9 +6,13 @@ mod broker;
 #[cfg(test)]
 mod dialects;
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod replies;
+#[cfg(test)]
+mod stories;
 #[cfg(test)]
 mod worker;
 #[cfg(test)]
