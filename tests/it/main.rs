@@ -10,9 +10,13 @@ mod laws;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod readings;
+#[cfg(test)]
 mod replies;
 #[cfg(test)]
 mod stories;
+#[cfg(test)]
+mod wire;
 #[cfg(test)]
 mod worker;
 #[cfg(test)]

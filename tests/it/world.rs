@@ -30,6 +30,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::gates::{Gates, Hold, Point};
+
 /// When every world begins.
 pub const BEGIN: &str = "2026-11-24T12:00:00Z";
 /// The code that every challenge carries.
@@ -168,6 +170,7 @@ pub struct World {
     pub clock: Clock,
     pub broker: MemoryBroker,
     pub ledger: Arc<MemoryLedger>,
+    gates: Arc<Gates>,
     setup: Setup,
     outcomes: UnboundedReceiver<Publication>,
     heard: Vec<Outcome>,
@@ -194,6 +197,7 @@ impl World {
             clock,
             broker,
             ledger,
+            gates: Arc::default(),
             setup,
             outcomes,
             heard: Vec::new(),
@@ -208,12 +212,14 @@ impl World {
     /// Starts a worker; gives its number.
     pub fn start_worker(&mut self) -> usize {
         self.started += 1;
-        let link = self.broker.connect(self.setup.prefetch);
-        let worker = Worker::new(self.tools(Arc::clone(&link.outbox)));
+        let number = self.workers.len();
+        let link = self.gates.around_link(number, self.broker.connect(self.setup.prefetch));
+        let ledger = self.gates.around_ledger(number, Arc::clone(&self.ledger) as Arc<dyn Ledger>);
+        let worker = Worker::new(self.tools(Arc::clone(&link.outbox), ledger));
         let stop = CancellationToken::new();
         let task = tokio::spawn(worker.run(link.inbox, stop.clone(), Duration::from_secs(25)));
         self.workers.push(Running { task, stop });
-        self.workers.len() - 1
+        number
     }
 
     /// Kills a worker between two of its steps. Its session ends; its memory is gone.
@@ -229,7 +235,33 @@ impl World {
         (&mut self.workers[number].task).await.unwrap()
     }
 
-    fn tools(&self, outbox: Arc<dyn mfa_courier::broker::Outbox>) -> Tools {
+    /// Holds a worker the next time that it comes to `point`.
+    pub(crate) fn hold(&self, worker: usize, point: Point) -> Hold {
+        self.gates.hold(worker, point)
+    }
+
+    /// Cuts a worker off: its session ends (and all others, which come back), and it hears nothing any more.
+    pub(crate) fn cut_off(&self, worker: usize) {
+        self.gates.set_hearing(worker, false);
+        self.broker.drop_sessions();
+    }
+
+    /// Ends [`World::cut_off`].
+    pub(crate) fn reconnect(&self, worker: usize) {
+        self.gates.set_hearing(worker, true);
+    }
+
+    /// Everything that workers published, parked messages included.
+    pub(crate) fn published(&self) -> Vec<Publication> {
+        self.gates.published()
+    }
+
+    /// Puts a message where its route leads, as a broker that doubles or a worker of another life would.
+    pub(crate) async fn inject(&self, publication: Publication) {
+        self.broker.connect(0).outbox.publish(publication).await.unwrap();
+    }
+
+    fn tools(&self, outbox: Arc<dyn mfa_courier::broker::Outbox>, ledger: Arc<dyn Ledger>) -> Tools {
         let setup = &self.setup;
         let mut roster = Roster::default();
         for provider in &setup.policy.providers {
@@ -253,7 +285,7 @@ impl World {
             texts,
             roster,
             pressure: Pressure::new(&lanes, &in_flight, setup.health, setup.sleepers, self.clock.now()),
-            ledger: Arc::clone(&self.ledger) as Arc<dyn Ledger>,
+            ledger,
             outbox,
             reader: reader(&setup.policy),
             names: Names::default(),

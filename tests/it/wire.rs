@@ -1,0 +1,1 @@
+//! What upstream and our own queues may bring.
