@@ -229,7 +229,8 @@ impl Reader {
             (None, Some(ttl)) => Some(now + ttl),
             (None, None) => None,
         };
-        if let (Some(expires_at), Some(issued_at)) = (asked, fields.time("issued_at")?)
+        // Only what came from one clock can be compared: `ttl` counts from arrival.
+        if let (Some(expires_at), Some(issued_at)) = (fields.time("expires_at")?, fields.time("issued_at")?)
             && issued_at > expires_at
             && expires_at > now
         {
