@@ -92,10 +92,24 @@ async fn returned(desk: &Arc<Desk>, delivered: Delivered, dead: Option<Dead>) {
             signals::record(desk, id, fact, until, Letter::new(delivered, None, now, desk)).await;
         }
         Returned::Unopenable(envelope) => {
+            if let Some(held) = desk.read(&envelope.id).await.and_then(what_was_parked) {
+                // The ledger still holds what the message has lost.
+                let letter = desk.set_aside(delivered, "unopenable").await;
+                return work(desk, Job { work: held, seen: None, dead, due: now }, letter).await;
+            }
             let letter = Letter::with_copy(delivered, "unopenable", now, desk);
             desk.conclude_unopenable(*envelope, letter).await;
         }
         Returned::Garbage => desk.quarantine(delivered, "not something that was parked").await,
+    }
+}
+
+fn what_was_parked(record: Record) -> Option<Work> {
+    match record.phase {
+        Phase::Parked { delivery, .. } | Phase::Working(delivery) => {
+            Some(Work::Continued { version: record.version, delivery })
+        }
+        Phase::FactsOnly | Phase::Concluded(_) => None,
     }
 }
 

@@ -210,7 +210,7 @@ impl Desk {
         if !expired {
             outcome.field = rejection.field;
         }
-        self.conclude_alone(&challenge, outcome, letter).await;
+        self.conclude_alone(&challenge, outcome, letter, None).await;
     }
 
     /// A parked message that can't be opened any more: its challenge ends as its envelope says it stood.
@@ -224,11 +224,12 @@ impl Desk {
             None => (Status::Failed, Reason::Internal),
         };
         let outcome = Outcome::about(&challenge, status, Some(reason), now);
-        self.conclude_alone(&challenge, outcome, letter).await;
+        self.conclude_alone(&challenge, outcome, letter, Some(Version { lineage: 0, step: 0 })).await;
     }
 
-    /// Concludes a challenge that there is no delivery for.
-    async fn conclude_alone(&self, challenge: &Challenge, outcome: Outcome, letter: Letter) {
+    /// Concludes a challenge that there is no delivery for. `seen` where its message is not an original, whose
+    /// content could be held against the record's.
+    async fn conclude_alone(&self, challenge: &Challenge, outcome: Outcome, letter: Letter, seen: Option<Version>) {
         let word = Arc::new(self.word(&[], &outcome, challenge));
         let mut dice = self.dice();
         let version = Version { lineage: dice.number(), step: 1 };
@@ -244,15 +245,15 @@ impl Desk {
                 }
                 Written::Lost(None) => facts = 0,
                 Written::Lost(Some(record)) if matches!(record.phase, Phase::FactsOnly) => facts = record.facts.len(),
-                Written::Lost(Some(record)) => return self.already(challenge, &record, letter).await,
+                Written::Lost(Some(record)) => return self.already(challenge, &record, letter, seen).await,
             }
         }
     }
 
     /// Somebody speaks for this id already.
-    async fn already(&self, challenge: &Challenge, record: &Record, letter: Letter) {
+    async fn already(&self, challenge: &Challenge, record: &Record, letter: Letter, seen: Option<Version>) {
         let now = self.tools.clock.now();
-        let job = Job { work: Work::Fresh(Arc::new(challenge.clone())), seen: None, dead: None, due: now };
+        let job = Job { work: Work::Fresh(Arc::new(challenge.clone())), seen, dead: None, due: now };
         match look(&job, Some(record), now) {
             Look::Conflict => self.conflict(&job, letter).await,
             Look::PublishStored => self.publish_stored(&job, record, letter).await,
@@ -277,6 +278,16 @@ impl Desk {
         let copy = wire::quarantined(source.as_str(), why, properties, body, now, self.tools.quarantine_ttl);
         self.publish(copy).await;
         envelope.ack();
+    }
+
+    /// A copy of it goes to quarantine now; it is settled later.
+    pub(super) async fn set_aside(&self, delivered: Delivered, why: &'static str) -> Letter {
+        let Letter { envelope, copy } = Letter::with_copy(delivered, why, self.tools.clock.now(), self);
+        if let Some((why, copy)) = copy.map(|copy| *copy) {
+            metrics::quarantined(why);
+            self.publish(copy).await;
+        }
+        Letter { envelope, copy: None }
     }
 
     /// Figures and the log line of a final outcome.

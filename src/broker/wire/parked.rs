@@ -199,7 +199,7 @@ struct Contents<'b> {
 /// Reads what came back.
 #[must_use]
 pub fn read(body: &[u8]) -> Returned {
-    let Ok(envelope) = serde_json::from_slice::<Envelope>(body) else { return Returned::Garbage };
+    let Some(envelope) = envelope(body) else { return Returned::Garbage };
     let contents = serde_json::from_slice::<Contents<'_>>(body).ok().filter(|_| envelope.v == 1);
     match contents {
         Some(Contents { work: Some(work), .. }) => match serde_json::from_str(work.get()) {
@@ -215,4 +215,13 @@ pub fn read(body: &[u8]) -> Returned {
         },
         Some(Contents { work: None, signal: None }) | None => Returned::Unopenable(Box::new(envelope)),
     }
+}
+
+/// The envelope is written before the work, so it can be read even where that is cut off.
+fn envelope(body: &[u8]) -> Option<Envelope> {
+    const WORK: &[u8] = b",\"work\":";
+    serde_json::from_slice(body).ok().or_else(|| {
+        let end = body.windows(WORK.len()).position(|window| window == WORK)?;
+        serde_json::from_slice(&[&body[..end], b"}"].concat()).ok()
+    })
 }
