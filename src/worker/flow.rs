@@ -81,7 +81,9 @@ async fn returned(desk: &Arc<Desk>, delivered: Delivered, dead: Option<Dead>) {
             job.dead = job.dead.or(dead);
             desk.recognise(&mut job);
             let letter = Letter::new(delivered, job.dead, now, desk);
-            if job.due > now && job.dead.is_none() {
+            // What is dead and waits for nobody ends now; a shadow, dead or not, waits for whoever may still send.
+            let waits = job.dead.is_none() || job.seen.is_some();
+            if job.due > now && waits {
                 wait_for_the_rest(desk, *job, letter, now).await;
             } else {
                 work(desk, *job, letter).await;

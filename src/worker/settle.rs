@@ -56,8 +56,8 @@ impl Letter {
         self.envelope.ack();
     }
 
-    /// A shadow carries the message on, its mark included: no copy is due yet.
-    fn ack_shadow(self) {
+    /// Something that was parked carries the message on, its mark included: no copy is due yet.
+    fn ack_carried_on(self) {
         self.envelope.ack();
     }
 
@@ -162,7 +162,7 @@ impl Desk {
     /// Parks the rest of a wait.
     pub(super) async fn park_again(&self, job: Job, letter: Letter) {
         self.park_job(&job).await;
-        letter.ack(self).await;
+        letter.ack_carried_on();
     }
 
     /// Parks a message whose challenge somebody works on. It comes back when whoever that is may no longer send.
@@ -171,7 +171,7 @@ impl Desk {
         let due = right.min(job.challenge().expires_at);
         metrics::duplicate("shadow");
         self.park_job(&Job { seen: Some(seen), due, ..job }).await;
-        letter.ack_shadow();
+        letter.ack_carried_on();
     }
 
     /// Another content under an id that is taken: nothing is sent, and upstream learns of it.

@@ -307,6 +307,11 @@ impl World {
         self.broker.publish_challenge("challenge.requested", Properties::default(), body.to_string(), None);
     }
 
+    /// Publishes a challenge that the broker gives up after `ttl` in its queue.
+    pub(crate) fn publish_dead(&self, body: &serde_json::Value, ttl: Duration) {
+        self.broker.publish_challenge("challenge.requested", Properties::default(), body.to_string(), Some(ttl));
+    }
+
     /// Publishes a signal: `cancelled` or `verified`.
     pub fn signal(&self, kind: &str, id: &str) {
         let body = json!({"id": id}).to_string();

@@ -1,6 +1,6 @@
 //! What a message means beside its record: an older copy, a shadow, an old timer, a dead letter.
 
-use mfa_courier::broker::Properties;
+use mfa_courier::challenge::Channel;
 use mfa_courier::delivery::outcome::Status;
 use mfa_courier::delivery::verdict::AttemptResult::Accepted;
 use serde_json::json;
@@ -10,10 +10,10 @@ use super::{
     throttle_once,
 };
 use crate::gates::{Point, Said, State};
-use crate::world::{CODE, World};
+use crate::world::{CODE, Setup, World};
 
 /// A continuation fires and its worker crashes at `point` of the step that follows.
-async fn crash_after_the_timer(setup: crate::world::Setup, point: Point) -> World {
+async fn crash_after_the_timer(setup: Setup, point: Point) -> World {
     let mut world = World::new(setup, throttle_once());
     let first = world.start_worker();
     world.challenge("c", 60);
@@ -159,12 +159,30 @@ async fn a_shadow_of_a_dead_letter_concludes_where_it_would_take_over() {
     let first = world.start_worker();
     publish_dead_after(&world, seconds(1));
     world.pass(millis(500)).await;
-    // The first worker has it; a copy of it dies in the queue meanwhile.
+    // Put back by the worker that died, its time in the queue runs out.
     world.kill_worker(first).await;
     world.pass(seconds(1)).await;
     world.start_worker();
     world.settle(seconds(30)).await;
     assert_eq!((world.outcome("c").status, providers(&world)), (Status::Unknown, vec!["a".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shadow_of_a_dead_letter_waits_for_the_whole_send_right() {
+    // A call may take eight seconds, and no single delay fits the eleven of a shadow.
+    let mut world = World::new(Setup::with(&[("v", Channel::Voice)]), answer(Accepted));
+    let owner = world.start_worker();
+    let held = world.hold(owner, Point::AfterWrite(State::Working));
+    let body = json!({"id": "c", "code": CODE, "ttl": 60, "methods": [{"channel": "voice", "to": "+14155552671"}]});
+    world.publish(&body);
+    held.reached().await;
+    world.publish_dead(&body, millis(0));
+    world.pass(millis(7_500)).await;
+    held.release();
+    world.settle(seconds(30)).await;
+    assert_eq!((world.outcome("c").status, providers(&world)), (Status::Sent, vec!["v".to_owned()]));
+    assert_nothing_sent_after_the_end(&world);
+    assert_eq!(world.broker.quarantined().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,5 +206,5 @@ fn publish_dead(world: &World) {
 /// As [`World::challenge`], but the broker gives it up after `ttl` in its queue.
 fn publish_dead_after(world: &World, ttl: std::time::Duration) {
     let body = json!({"id": "c", "code": CODE, "ttl": 60, "methods": [{"channel": "sms", "to": "+14155552671"}]});
-    world.broker.publish_challenge("challenge.requested", Properties::default(), body.to_string(), Some(ttl));
+    world.publish_dead(&body, ttl);
 }
