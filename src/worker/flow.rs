@@ -125,7 +125,9 @@ async fn wait_for_the_rest(desk: &Arc<Desk>, job: Job, letter: Letter, now: Time
     match desk.place_to_sleep(job.due, now) {
         Some(_place) => {
             desk.sleep(id, job.due).await;
-            if desk.draining.is_cancelled() && desk.tools.clock.now() < job.due {
+            // News is for whoever has the challenge; a shadow waits for that one's right to send, whatever comes.
+            let waits = desk.draining.is_cancelled() || job.seen.is_some();
+            if waits && desk.tools.clock.now() < job.due {
                 return desk.park_again(job, letter).await;
             }
             work(desk, job, letter).await;

@@ -186,6 +186,26 @@ async fn a_shadow_of_a_dead_letter_waits_for_the_whole_send_right() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn news_does_not_wake_a_shadow_before_the_send_right_lapsed() {
+    // A push prompt may take ten seconds; its shadow sleeps for the last of its eleven inside a worker.
+    let mut world = World::new(Setup::with(&[("p", Channel::Push)]), answer(Accepted));
+    let owner = world.start_worker();
+    let held = world.hold(owner, Point::AfterWrite(State::Working));
+    let method = json!({"channel": "push", "platform": "android", "token": "t"});
+    world.publish(&json!({"id": "c", "code": CODE, "ttl": 60, "methods": [method]}));
+    held.reached().await;
+    world.broker.drop_sessions();
+    world.pass(seconds(10)).await;
+    world.signal("cancelled", "c");
+    world.pass(millis(300)).await;
+    held.release();
+    world.settle(seconds(30)).await;
+    world.pass(seconds(5)).await;
+    assert_nothing_sent_after_the_end(&world);
+    assert_eq!((world.outcome("c").status, world.sent().len()), (Status::Cancelled, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_old_copy_of_a_continuation_changes_nothing() {
     let mut world = World::new(sms_with_receipts(&["a"]), throttle_once());
     world.start_worker();
