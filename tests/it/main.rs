@@ -4,7 +4,11 @@
 #[cfg(test)]
 mod broker;
 #[cfg(test)]
+mod contract;
+#[cfg(test)]
 mod dialects;
+#[cfg(test)]
+mod gates;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
