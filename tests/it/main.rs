@@ -18,6 +18,8 @@ mod readings;
 #[cfg(test)]
 mod replies;
 #[cfg(test)]
+mod service;
+#[cfg(test)]
 mod stories;
 #[cfg(test)]
 mod wire;

@@ -1,0 +1,79 @@
+//! What people see who run the program: commands, mistakes, exit codes.
+
+use std::time::Duration;
+
+use mfa_courier::simulator::Mode;
+use serde_json::Value;
+
+use super::{Courier, Stage, program, text};
+use crate::node::Node;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn send_follows_a_challenge_to_its_end() {
+    let stage = Stage::new(Node::shared()).await;
+    let config = stage.config("");
+    let _courier = Courier::start(&config).await;
+    stage.simulator.set_mode("twilio/first", Mode::Refuse("20003".into()));
+    let config = config.to_str().unwrap();
+    let sent = program(&["send", "--config", config, "--to", "+14155552671", "--json"]).await;
+    assert!(sent.status.success(), "{}", text(&sent.stderr));
+    let lines: Vec<Value> = text(&sent.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let statuses: Vec<_> = lines.iter().map(|line| line["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["retrying", "sent"]);
+    assert_eq!(lines[1]["provider"], "gateway");
+    let shown = program(&["send", "--config", config, "--to", "+1"]).await;
+    assert!(
+        text(&shown.stdout).contains("rejected (invalid_destination); look at `methods[0].to`"),
+        "{}",
+        text(&shown.stdout)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_worker_with_a_ledger_in_memory_is_refused() {
+    let stage = Stage::new(Node::shared()).await;
+    let _first = Courier::start(&stage.config("")).await;
+    let second = program(&["run", "--config", stage.config("").to_str().unwrap()]).await;
+    assert_eq!(second.status.code(), Some(69), "{}", text(&second.stderr));
+    assert!(text(&second.stderr).contains("only one may run"), "{}", text(&second.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_ends_the_start_and_says_so() {
+    let stage = Stage::new(Node::shared()).await;
+    let config = stage.config("");
+    let wrong = std::fs::read_to_string(&config).unwrap().replace("guest:guest@", "guest:wrong@");
+    std::fs::write(&config, wrong).unwrap();
+    let run = program(&["run", "--config", config.to_str().unwrap()]).await;
+    assert_eq!(run.status.code(), Some(69));
+    let said = text(&run.stderr);
+    assert!(said.contains("refuses the credentials of broker.url") && !said.contains("wrong@"), "{said}");
+    let check = program(&["check", "--live", "--config", config.to_str().unwrap()]).await;
+    assert_eq!(check.status.code(), Some(69), "{}", text(&check.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_mistakes_of_a_configuration_are_told_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("courier.toml");
+    let mistakes = "[broker]\nprefech = 5\n[providers.a]\nkind = \"twillio\"\n[providers.b]\nkind = \"twilio\"\naccount_sid = \"AC1\"\n";
+    std::fs::write(&file, mistakes).unwrap();
+    let check = program(&["check", "--config", file.to_str().unwrap()]).await;
+    let said = text(&check.stderr);
+    assert_eq!(check.status.code(), Some(64), "{said}");
+    assert!(said.contains("courier.toml:2:1: broker.prefech") && said.contains("prefetch"), "{said}");
+    std::fs::write(&file, mistakes.replace("prefech", "prefetch")).unwrap();
+    let said = text(&program(&["check", "--config", file.to_str().unwrap()]).await.stderr);
+    assert!(said.contains("did you mean \"twilio\"?") && said.contains("providers.b.auth_token"), "{said}");
+    let usage = program(&["send"]).await;
+    assert_eq!(usage.status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_loses_nothing() {
+    let demo = tokio::time::timeout(Duration::from_secs(60), program(&["demo", "--seconds", "6", "--rate", "50"]));
+    let demo = demo.await.expect("in time");
+    let shown = text(&demo.stdout);
+    assert!(demo.status.success() && shown.contains("lost: 0"), "{shown}{}", text(&demo.stderr));
+    assert!(shown.contains("twilio stops answering") && shown.contains("final outcome"), "{shown}");
+}
