@@ -24,6 +24,13 @@ impl Country {
         }
     }
 
+    /// Whether numbers can belong to it, so that a slip such as `UK` is found.
+    #[must_use]
+    pub fn is_known(self) -> bool {
+        let has_plan = |region| PHONE_NUMBER_UTIL.get_country_code_for_region(region).is_some();
+        self == Self(*b"001") || self.as_str().parse().is_ok_and(has_plan)
+    }
+
     /// The code as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -187,6 +194,17 @@ mod tests {
 
     fn number(text: &str) -> PhoneNumber {
         PhoneNumber::parse(text, None).unwrap_or_else(|why| panic!("{text}: {why}"))
+    }
+
+    #[test]
+    fn only_countries_with_a_numbering_plan_are_known() {
+        let known = |code| Country::parse(code).is_some_and(Country::is_known);
+        for code in ["US", "GB", "CN", "XK", "001"] {
+            assert!(known(code), "{code}");
+        }
+        for code in ["UK", "XX", "us", "ZZ", "", "USA"] {
+            assert!(!known(code), "{code}");
+        }
     }
 
     /// Hostile inputs 46 to 51, 58 and 60.

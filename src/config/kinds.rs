@@ -7,8 +7,6 @@ use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use rlibphonenumber::PHONE_NUMBER_UTIL;
-
 use super::document::{MAX_VALUE_BYTES, Value, unusable};
 use super::origin::ConfigError;
 use super::read::{Item, Section};
@@ -203,11 +201,8 @@ pub(super) fn by_country<T>(
     (default, values)
 }
 
-/// A code of a country that has a numbering plan, so that a slip such as `UK` is found.
 fn known_country(code: &str) -> Option<Country> {
-    let country = Country::parse(code)?;
-    let has_plan = |region| PHONE_NUMBER_UTIL.get_country_code_for_region(region).is_some();
-    (code == "001" || code.parse().is_ok_and(has_plan)).then_some(country)
+    Country::parse(code).filter(|country| country.is_known())
 }
 
 /// Reads a secret file; says too whether every user may read it.
@@ -255,16 +250,6 @@ pub(super) fn reason(error: &std::io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_countries_with_a_numbering_plan_are_known() {
-        for code in ["US", "GB", "CN", "XK", "001"] {
-            assert!(known_country(code).is_some(), "{code}");
-        }
-        for code in ["UK", "XX", "us", "ZZ", "", "USA"] {
-            assert_eq!(known_country(code), None, "{code}");
-        }
-    }
 
     #[test]
     fn a_secret_file_is_one_text_without_its_last_newline() {
