@@ -1,0 +1,49 @@
+# What people and CI type. `make` alone says what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Where `cargo install` puts programs, which may not be on the PATH.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+# What the tests need beside Rust, and what CI needs besides: a program of each package, and the package.
+TEST_NEEDS := /usr/lib/rabbitmq/bin/rabbitmq-server=rabbitmq-server
+CI_NEEDS := /usr/bin/docker-compose=docker-compose
+
+.PHONY: help deps deps-ci fmt lint test readings compose check demo
+
+help: ## Says what there is
+	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+
+deps: ## Installs what the tests need: Debian's RabbitMQ; starts nothing
+	@.ci/install $(TEST_NEEDS)
+
+deps-ci: ## The same, and docker-compose
+	@.ci/install $(TEST_NEEDS) $(CI_NEEDS)
+
+fmt: ## Formats the code
+	cargo fmt
+
+lint: ## Checks form, clippy, documentation, and what comes into the tree
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	@command -v cargo-deny >/dev/null || cargo install cargo-deny --locked
+	cargo deny --locked check bans licenses sources
+
+test: deps ## Runs all tests, against a RabbitMQ of their own
+	cargo test --locked
+
+readings: ## Shows that each weaker reading of the promise breaks a test
+	@if [ -f tests/readings/check.sh ]; then bash tests/readings/check.sh; \
+	else echo "readings: no tests/readings/check.sh, nothing to run"; fi
+
+compose: deps-ci ## Checks docker-compose.yml
+	docker-compose --profile redis config -q
+
+check: lint test readings ## Does all of it: before a change goes out
+
+demo: ## The whole product in one process, with an outage in the middle
+	cargo run --release --locked -- demo
