@@ -2,6 +2,8 @@
 //! once for all tests of a run), and the whole worker in virtual time.
 
 #[cfg(test)]
+mod architecture;
+#[cfg(test)]
 mod broker;
 #[cfg(test)]
 mod contract;
