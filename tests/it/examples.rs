@@ -1,0 +1,86 @@
+//! The configurations in `config/examples` are right: they load without a warning, and their providers can
+//! be built from what they say.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use mfa_courier::challenge::Channel;
+use mfa_courier::clock::Clock;
+use mfa_courier::config::Settings;
+use mfa_courier::provider::definition::builtin;
+use mfa_courier::provider::http::{HttpProvider, ProviderSettings};
+use mfa_courier::simulator::{ACCOUNT_SID, AUTH_TOKEN, SIGNING_SECRET};
+
+const LONG_SECRET: &str = "whsec_dGhpcnR5LXR3by1ieXRlcy1vZi1hbi1leGFtcGxlLWtleSE=";
+
+/// Loads an example as it stands, its mounted secrets moved to a folder of the test.
+fn load(name: &str, secrets: &[(&str, &str)], env: &[(&str, &str)]) -> Settings {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples").join(name))
+        .expect("an example");
+    let dir = tempfile::tempdir().expect("a directory");
+    for (file, secret) in secrets {
+        write_secret(&dir.path().join(file), secret);
+    }
+    let file = dir.path().join(name);
+    let here = format!("{}/", dir.path().display());
+    std::fs::write(&file, text.replace("/run/secrets/", &here)).expect("writable");
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let settings = Settings::load(Some(&file), env).unwrap_or_else(|errors| panic!("{name}: {errors:#?}"));
+    assert_eq!(settings.warnings, [], "{name}");
+    build_providers(&settings);
+    settings
+}
+
+/// As an operator should: readable by its owner.
+fn write_secret(path: &Path, secret: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, secret).expect("writable");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("own file");
+}
+
+fn build_providers(settings: &Settings) {
+    let definitions = builtin().expect("valid");
+    for entry in &settings.providers {
+        let definition = definitions.get(entry.kind.as_str()).expect("a built-in kind");
+        let mut given = ProviderSettings::new(entry.name.as_ref());
+        given.base_url = entry.base_url.as_ref().map(ToString::to_string);
+        let own = entry.settings.iter().map(|(key, setting)| (key.clone(), setting.value.clone()));
+        given.settings = own.collect();
+        let built = HttpProvider::new(given, Arc::clone(definition), Clock::system());
+        assert!(built.is_ok(), "{}: {:?}", entry.name, built.err());
+    }
+}
+
+fn providers_of_the_last_route(settings: &Settings) -> Vec<&str> {
+    settings.routes.last().expect("a route").rule.providers.iter().map(AsRef::as_ref).collect()
+}
+
+#[test]
+fn the_example_for_production_is_right() {
+    let secrets = [
+        ("broker-url", "amqps://courier:secret@rabbitmq.internal:5671/mfa\n"),
+        ("content-key", "an example of a key\n"),
+        ("twilio-api-secret", "secret\n"),
+        ("gateway-signing-secret", LONG_SECRET),
+    ];
+    let env = [
+        ("ADMIN_TOKEN", "an example of a token"),
+        ("TWILIO_ACCOUNT_SID", "AC00000000000000000000000000000000"),
+        ("TWILIO_AUTH_TOKEN", "secret"),
+        ("TWILIO_API_KEY", "SK00000000000000000000000000000000"),
+    ];
+    let settings = load("production.toml", &secrets, &env);
+    assert_eq!(providers_of_the_last_route(&settings), ["twilio", "gateway"]);
+    assert_eq!(settings.providers[0].per_channel(Channel::Sms).senders.len(), 2);
+}
+
+#[test]
+fn the_example_for_compose_is_right_and_knows_the_simulator() {
+    let env = [("BROKER_URL", "amqp://courier:secret@rabbitmq:5672/%2f"), ("ADMIN_TOKEN", "an example of a token")];
+    let settings = load("compose.toml", &[], &env);
+    assert_eq!(providers_of_the_last_route(&settings), ["twilio", "gateway"]);
+    let setting = |nth: usize, key: &str| settings.providers[nth].settings[key].value.expose().to_owned();
+    assert_eq!(setting(0, "account_sid"), ACCOUNT_SID);
+    assert_eq!(setting(0, "auth_token"), AUTH_TOKEN);
+    assert_eq!(setting(1, "signing_secret"), SIGNING_SECRET);
+}
