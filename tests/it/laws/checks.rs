@@ -85,10 +85,9 @@ fn attempt(run: &Run<'_>, hop: usize) -> Checked {
                 same_way || *policy.on_unknown.get(that.channel) == OnUnknown::Conclude || still_awaited(run, i)
             }
             AttemptResult::Accepted => {
-                same_way
-                    || still_awaited(run, i)
-                    || silenced(run, i, this.channel)
-                    || !run.hears(that.channel, &that.provider)
+                let refuted = run.heard(i, ReceiptStatus::is_failure);
+                let last = still_awaited(run, i) || silenced(run, i, this.channel);
+                same_way || last || !(refuted || run.hears(that.channel, &that.provider))
             }
         };
         prop_assert!(!blamed, "hop {hop} after {:?} on hop {}", earlier.verdict.result, earlier.hop);

@@ -6,7 +6,7 @@ use mfa_courier::challenge::Channel;
 use mfa_courier::clock::{Dice, Timestamp};
 use mfa_courier::delivery::outcome::{ReceiptStatus, Status};
 use mfa_courier::delivery::verdict::{AttemptResult, Verdict};
-use mfa_courier::delivery::{Blocked, Condition, Delivery, Event, Fact, Facts, Step};
+use mfa_courier::delivery::{Blocked, Condition, Delivery, Event, Fact, Facts, LEAST_TIME, Step};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
@@ -74,20 +74,22 @@ pub(super) fn run(world: &World) -> Checked<Vec<&'static str>> {
         lost: false,
         kinds: Vec::new(),
     };
-    run.to_the_end()?;
+    run.go_on_to_the_end()?;
     Ok(run.kinds)
 }
 
 impl Run<'_> {
-    fn to_the_end(&mut self) -> Checked {
+    fn go_on_to_the_end(&mut self) -> Checked {
         let time = self.world.challenge.expires_at.since(START).as_millis();
-        // What is asked for in vain comes back after a tenth of a second; a wait may be looked in on every 20 ms.
-        let bound = 100 + usize::try_from(time / 10).unwrap_or(usize::MAX);
+        // A hop that is asked for in vain, for its slot and its circuit, comes back after a tenth of a second, and
+        // a wait may be looked in on every 20 ms.
+        let each_tenth = 6 + 2 * self.delivery.plan().len();
+        let bound = each_tenth * (2 + usize::try_from(time / 100).unwrap_or(usize::MAX));
         let mut step = self.advance(&self.world.moves[0], Event::Look)?;
         for next in self.world.moves.iter().cycle().take(bound) {
             let event = match step {
-                Step::Attempt(hop) => self.attempt(hop, next)?,
-                Step::Wait(until) => self.wait(until, next)?,
+                Step::Attempt(hop) => self.attempt(hop, next),
+                Step::Wait(until) => self.wait(until, next),
                 Step::Conclude(outcome) => {
                     self.kinds.push(outcome.status.as_str());
                     return checks::end(self, &outcome);
@@ -127,11 +129,11 @@ impl Run<'_> {
         Ok(copy)
     }
 
-    fn attempt(&mut self, hop: usize, next: &Move) -> Checked<Event> {
+    fn attempt(&mut self, hop: usize, next: &Move) -> Event {
         let later = |by: Duration, over: bool| if over { self.now } else { self.now + by };
         let blocked = |why| Event::Blocked { hop, why };
-        let latest = self.world.challenge.expires_at - mfa_courier::delivery::LEAST_TIME;
-        Ok(match &next.attempt {
+        let latest = self.world.challenge.expires_at - LEAST_TIME;
+        match &next.attempt {
             Fate::Answered(verdict) => self.answer(hop, verdict.clone(), next.takes),
             Fate::NotWritten => {
                 self.now = self.now + next.takes;
@@ -156,7 +158,7 @@ impl Run<'_> {
                 }
                 self.blow(*by)
             }
-        })
+        }
     }
 
     fn answer(&mut self, hop: usize, verdict: Verdict, takes: Duration) -> Event {
@@ -184,20 +186,20 @@ impl Run<'_> {
         self.kinds.extend((hops.len() == 3).then_some("third_hop"));
     }
 
-    fn wait(&mut self, until: Timestamp, next: &Move) -> Checked<Event> {
+    fn wait(&mut self, until: Timestamp, next: &Move) -> Event {
         match next.wait {
             Waking::Due(late) => {
                 self.now = until + late;
-                Ok(Event::Look)
+                Event::Look
             }
             Waking::Early(share) => {
                 let some = until.since(self.now).mul_f64(share).max(Duration::from_millis(20));
                 self.now = (self.now + some).min(until);
-                Ok(Event::Look)
+                Event::Look
             }
             Waking::Blow(blow) => {
                 self.now = until;
-                Ok(self.blow(blow))
+                self.blow(blow)
             }
         }
     }
@@ -246,15 +248,19 @@ impl Run<'_> {
             Some(_) => vec![Status::Cancelled],
             None if taken(AttemptResult::Accepted) => vec![Status::Sent],
             None if taken(AttemptResult::Unknown) || self.lost_in_doubt => vec![Status::Unknown],
-            None => match self.dead {
-                Some(true) => vec![Status::Expired],
-                Some(false) => vec![Status::Failed],
-                None if self.now >= self.world.challenge.expires_at => vec![Status::Expired],
-                None if self.now + mfa_courier::delivery::LEAST_TIME > self.world.challenge.expires_at => {
-                    vec![Status::Expired, Status::Failed]
-                }
-                None => vec![Status::Failed],
-            },
+            None if self.dead == Some(true) => vec![Status::Expired],
+            None if self.dead.is_none() => self.right_by_the_clock(),
+            None => vec![Status::Failed],
+        }
+    }
+
+    /// Where nothing was taken: it expired or failed. In the last moment it depends on whether anything was left.
+    fn right_by_the_clock(&self) -> Vec<Status> {
+        let left = self.world.challenge.expires_at.since(self.now);
+        match left {
+            Duration::ZERO => vec![Status::Expired],
+            _ if left < LEAST_TIME => vec![Status::Expired, Status::Failed],
+            _ => vec![Status::Failed],
         }
     }
 }
