@@ -65,17 +65,17 @@ pub async fn run(settings: &Settings, clock: Clock, stop: CancellationToken) -> 
     let parts = assemble(settings, &clock).map_err(RunError::Config)?;
     let metrics = Metrics::install()?;
     let (readiness, ready) = watch::channel(Readiness { reasons: vec!["broker: connecting".to_owned()] });
-    let ports = Ports::open(settings, &metrics, &ready).await?;
+    let listeners = Ports::open(settings, &metrics, &ready).await?;
     let closing = CancellationToken::new();
     let upkeep = tokio::spawn(metrics.upkeep(closing.clone()));
-    let serving = ports.serve(&closing);
-    let served = serve(settings, parts, clock, &readiness, stop).await;
+    let serving = listeners.serve(&closing);
+    let ended = serve(settings, parts, clock, &readiness, stop).await;
     closing.cancel();
     for port in serving {
         let _ = port.await;
     }
     let _ = upkeep.await;
-    served
+    ended
 }
 
 async fn serve(

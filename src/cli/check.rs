@@ -1,6 +1,6 @@
 //! `mfa-courier check`: everything that is wrong in the configuration, or what it comes to.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -23,8 +23,8 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) async fn check(args: &Args, file: Option<PathBuf>) -> Result<(), Failure> {
-    let checked = super::settings(file.clone()).and_then(|settings| {
+pub(super) async fn check(args: &Args, file: Option<&Path>) -> Result<(), Failure> {
+    let checked = super::settings(file).and_then(|settings| {
         let parts = assemble(&settings, &Clock::system()).map_err(Failure::Config)?;
         Ok((settings, parts))
     });
@@ -41,7 +41,7 @@ pub(super) async fn check(args: &Args, file: Option<PathBuf>) -> Result<(), Fail
     if args.json {
         print_json(&settings, &parts, live.as_ref());
     } else {
-        print_text(args, &settings, &parts, file.as_ref(), live.as_ref());
+        print_text(args, &settings, &parts, file, live.as_ref());
     }
     match live {
         Some(Err(why)) => Err(Failure::Service(why)),
@@ -56,13 +56,7 @@ async fn try_broker(settings: &Settings) -> Result<(), String> {
     crate::broker::rabbit::try_out(&crate::boot::rabbit_settings(settings)).await.map_err(|why| why.to_string())
 }
 
-fn print_text(
-    args: &Args,
-    settings: &Settings,
-    parts: &Parts,
-    file: Option<&PathBuf>,
-    live: Option<&Result<(), String>>,
-) {
+fn print_text(args: &Args, settings: &Settings, parts: &Parts, file: Option<&Path>, live: Option<&Result<(), String>>) {
     if args.effective {
         println!("{}", settings.redacted());
     }

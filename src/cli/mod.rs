@@ -3,12 +3,13 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 64 bad configuration, 69 a service is not reachable or
 //! refuses.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::boot::RunError;
+use crate::broker::rabbit::UpstreamError;
 use crate::config::{ConfigError, Settings, process_environment};
 use crate::telemetry::{LogFormat, start_logging};
 
@@ -91,6 +92,12 @@ impl From<RunError> for Failure {
     }
 }
 
+impl From<UpstreamError> for Failure {
+    fn from(error: UpstreamError) -> Self {
+        Self::Service(error.to_string())
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::Failed(error.to_string())
@@ -119,17 +126,17 @@ pub fn main() -> ExitCode {
 impl Cli {
     async fn run(self) -> Result<(), Failure> {
         match self.command {
-            Command::Run => run::run(&settings(self.config)?).await,
-            Command::Check(args) => check::check(&args, self.config).await,
-            Command::Send(args) => send::send(args, &settings(self.config)?).await,
+            Command::Run => run::run(&settings(self.config.as_deref())?).await,
+            Command::Check(args) => check::check(&args, self.config.as_deref()).await,
+            Command::Send(args) => send::send(&args, &settings(self.config.as_deref())?).await,
             Command::Demo(args) => demo::demo(args).await,
             Command::Simulate(args) => simulate::simulate(args).await,
         }
     }
 }
 
-fn settings(file: Option<PathBuf>) -> Result<Settings, Failure> {
-    Settings::load(file.as_deref(), process_environment()).map_err(Failure::Config)
+fn settings(file: Option<&Path>) -> Result<Settings, Failure> {
+    Settings::load(file, process_environment()).map_err(Failure::Config)
 }
 
 /// Logs as the configuration says, or `RUST_LOG`.

@@ -6,7 +6,6 @@ use serde_json::json;
 
 use super::Failure;
 use super::upstream::Upstream;
-use crate::broker::rabbit::UpstreamError;
 use crate::clock::Dice;
 use crate::config::Settings;
 use crate::delivery::outcome::{Outcome, Reason};
@@ -36,9 +35,9 @@ pub(super) struct Args {
 /// How long after the deadline and its grace an outcome is still waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(super) async fn send(args: Args, settings: &Settings) -> Result<(), Failure> {
+pub(super) async fn send(args: &Args, settings: &Settings) -> Result<(), Failure> {
     super::log("warn", settings.log_format)?;
-    let mut upstream = Upstream::of_rabbit(&crate::boot::rabbit_settings(settings)).await.map_err(service)?;
+    let mut upstream = Upstream::of_rabbit(&crate::boot::rabbit_settings(settings)).await?;
     let mut dice = Dice::system();
     let id = format!("send-{:016x}", dice.number());
     let code = args.code.clone().unwrap_or_else(|| format!("{:06}", dice.below(1_000_000)));
@@ -46,7 +45,7 @@ pub(super) async fn send(args: Args, settings: &Settings) -> Result<(), Failure>
         "id": id, "tenant": args.tenant, "code": code, "ttl": args.ttl,
         "methods": [{ "channel": args.channel, "to": args.to }],
     });
-    upstream.publish(&challenge).await.map_err(service)?;
+    upstream.publish(&challenge).await?;
     if !args.json {
         println!("{id} published; it expires in {} s", args.ttl);
     }
@@ -56,10 +55,6 @@ pub(super) async fn send(args: Args, settings: &Settings) -> Result<(), Failure>
         Ok(None) => Err(Failure::Service("the broker closed the connection before the final outcome came".to_owned())),
         Err(_) => Err(Failure::Failed(format!("no final outcome came for {id}: is a worker running on this broker?"))),
     }
-}
-
-fn service(error: UpstreamError) -> Failure {
-    Failure::Service(error.to_string())
 }
 
 async fn follow(upstream: &mut Upstream, id: &str, json: bool) -> Option<()> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::task::JoinError;
 
 use super::look::{Look, look};
-use super::settle::Letter;
+use super::settle::{Letter, note_skew};
 use super::{Desk, in_hand, signals};
 use crate::broker::wire::challenge::Read;
 use crate::broker::wire::parked::{self, Dead, Job, Returned, Work};
@@ -60,7 +60,7 @@ async fn arrived(desk: &Arc<Desk>, delivered: Delivered, dead: Option<Dead>) {
                 challenge.notes.push(Note::Redelivered);
             }
             if let Some(at) = delivered.properties.timestamp {
-                desk.note_skew(at, now);
+                note_skew(at, now);
             }
             let job = Job { work: Work::Fresh(Arc::from(challenge)), seen: None, dead, due: now };
             work(desk, job, Letter::new(delivered, dead, now, desk)).await;
@@ -387,13 +387,12 @@ impl Task {
     /// What the core has to be told after a write that did not hold; `None` where another owns it now.
     pub(super) fn after(&mut self, claim: Claim) -> Option<Event> {
         match claim {
-            Claim::Held | Claim::FactsMoved => Some(self.ending.clone().unwrap_or(Event::Look)),
             Claim::Gone if self.delivery.may_have_arrived() => {
                 let event = Event::Lost { in_doubt: false };
                 self.ending = Some(event.clone());
                 Some(event)
             }
-            Claim::Gone => Some(self.ending.clone().unwrap_or(Event::Look)),
+            Claim::Held | Claim::FactsMoved | Claim::Gone => Some(self.ending.clone().unwrap_or(Event::Look)),
             Claim::Lost => None,
         }
     }

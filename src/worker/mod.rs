@@ -105,7 +105,6 @@ impl Worker {
     }
 
     /// How often the main loop and its tasks made progress: a watchdog's pulse.
-    #[must_use]
     pub fn pulse(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
         let desk = Arc::clone(&self.desk);
         move || desk.in_hand.turns()

@@ -125,13 +125,12 @@ impl Pressure {
                 of: 0,
             });
         };
-        let held = match Arc::clone(&open).try_acquire_owned() {
-            Ok(held) => held,
-            Err(_) => {
-                // Whoever waits holds a message: only as many wait as there are places to sleep.
-                let _place = self.sleeper()?;
-                tokio::time::timeout(patience, Arc::clone(&open).acquire_owned()).await.ok()?.ok()?
-            }
+        let held = if let Ok(held) = Arc::clone(&open).try_acquire_owned() {
+            held
+        } else {
+            // Whoever waits holds a message: only as many wait as there are places to sleep.
+            let _place = self.sleeper()?;
+            tokio::time::timeout(patience, Arc::clone(&open).acquire_owned()).await.ok()?.ok()?
         };
         report_in_flight(provider, &open, of);
         Some(Permit { held: Some(held), provider: Arc::clone(provider), open, of })
@@ -218,7 +217,7 @@ fn report(change: &Change) {
     let destination = change.country.map(|country| country.to_string()).unwrap_or_default();
     match change.to {
         CircuitState::Open => {
-            tracing::warn!(provider, scope = country, destination, why = change.why, "circuit opened")
+            tracing::warn!(provider, scope = country, destination, why = change.why, "circuit opened");
         }
         CircuitState::HalfOpen | CircuitState::Closed => {
             tracing::info!(provider, scope = country, destination, why = change.why, "circuit closed");

@@ -10,7 +10,13 @@ use crate::ledger::Word;
 #[derive(Debug)]
 pub(super) struct Recent {
     most: usize,
-    held: Mutex<(HashMap<ChallengeId, Arc<Word>>, VecDeque<ChallengeId>)>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    words: HashMap<ChallengeId, Arc<Word>>,
+    order: VecDeque<ChallengeId>,
 }
 
 impl Recent {
@@ -20,7 +26,7 @@ impl Recent {
 
     pub(super) fn insert(&self, id: ChallengeId, word: Arc<Word>) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let (words, order) = &mut *held;
+        let Held { words, order } = &mut *held;
         if words.insert(id.clone(), word).is_none() {
             order.push_back(id);
         }
@@ -32,6 +38,6 @@ impl Recent {
     }
 
     pub(super) fn get(&self, id: &ChallengeId) -> Option<Arc<Word>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).0.get(id).cloned()
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).words.get(id).cloned()
     }
 }

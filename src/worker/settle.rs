@@ -187,25 +187,15 @@ impl Desk {
         let mut outcome = Outcome::about(challenge, Status::Rejected, Some(Reason::DuplicateId), now);
         outcome.id = format!("{}:conflict:{:08x}", challenge.id, challenge.content.0 >> 32);
         outcome.is_final = false;
-        self.say(&self.word(&[], &outcome, challenge)).await;
-    }
-
-    pub(super) fn word(&self, interims: &[Outcome], last: &Outcome, challenge: &Challenge) -> Word {
-        Word {
-            interims: interims.iter().map(|interim| wire::outcome(interim, &challenge.origin)).collect(),
-            last: wire::outcome(last, &challenge.origin),
-            reply_to: challenge.origin.reply_to.clone(),
-        }
+        self.say(&word_of(&[], &outcome, challenge)).await;
     }
 
     /// A challenge that is not deliverable as asked gets its final outcome, unless it got one already.
     pub(super) async fn refuse(&self, challenge: Challenge, rejection: Rejection, letter: Letter) {
         let now = self.tools.clock.now();
         let expired = now >= challenge.expires_at && rejection.reason != Reason::Malformed;
-        let (status, reason) = match expired {
-            true => (Status::Expired, Reason::ExpiredOnArrival),
-            false => (Status::Rejected, rejection.reason),
-        };
+        let (status, reason) =
+            if expired { (Status::Expired, Reason::ExpiredOnArrival) } else { (Status::Rejected, rejection.reason) };
         let mut outcome = Outcome::about(&challenge, status, Some(reason), now);
         if !expired {
             outcome.field = rejection.field;
@@ -230,7 +220,7 @@ impl Desk {
     /// Concludes a challenge that there is no delivery for. `seen` where its message is not an original, whose
     /// content could be held against the record's.
     async fn conclude_alone(&self, challenge: &Challenge, outcome: Outcome, letter: Letter, seen: Option<Version>) {
-        let word = Arc::new(self.word(&[], &outcome, challenge));
+        let word = Arc::new(word_of(&[], &outcome, challenge));
         let mut dice = self.dice();
         let version = Version { lineage: dice.number(), step: 1 };
         let mut facts = 0;
@@ -322,14 +312,6 @@ impl Desk {
         );
     }
 
-    pub(super) fn note_skew(&self, published_at: Timestamp, now: Timestamp) {
-        let ahead = published_at.since(now);
-        // AMQP's timestamp has whole seconds, so less than one says nothing.
-        if ahead >= Duration::from_secs(1) {
-            metrics::clock_skew(-ahead.as_secs_f64());
-        }
-    }
-
     /// Parked work carries a content hash of another life; this worker compares by its own.
     pub(super) fn recognise(&self, job: &mut Job) {
         let content = self.tools.reader.content_of(job.challenge());
@@ -389,6 +371,23 @@ impl Desk {
     }
 }
 
+/// Everything that a conclusion publishes.
+pub(super) fn word_of(interims: &[Outcome], last: &Outcome, challenge: &Challenge) -> Word {
+    Word {
+        interims: interims.iter().map(|interim| wire::outcome(interim, &challenge.origin)).collect(),
+        last: wire::outcome(last, &challenge.origin),
+        reply_to: challenge.origin.reply_to.clone(),
+    }
+}
+
+/// Upstream's clock against this one, where AMQP's whole seconds tell a difference.
+pub(super) fn note_skew(published_at: Timestamp, now: Timestamp) {
+    let ahead = published_at.since(now);
+    if ahead >= Duration::from_secs(1) {
+        metrics::clock_skew(-ahead.as_secs_f64());
+    }
+}
+
 impl Task {
     /// Publishes interim outcomes beside the next attempt.
     pub(super) fn announce(&mut self) {
@@ -435,7 +434,7 @@ impl Task {
     /// Write ahead, publish the final outcome, ack.
     pub(super) async fn conclude(&mut self, outcome: Outcome) -> Claim {
         let challenge = self.delivery.challenge();
-        let word = Arc::new(self.desk.word(self.delivery.interims(), &outcome, challenge));
+        let word = Arc::new(word_of(self.delivery.interims(), &outcome, challenge));
         let claim = self.write(Phase::Concluded(Arc::clone(&word))).await;
         if claim == Claim::Held
             && let (Some(version), Some(letter)) = (self.version(), self.letter.take())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Desk;
-use super::settle::Letter;
+use super::settle::{Letter, word_of};
 use crate::broker::wire::parked;
 use crate::broker::{Delivered, Route};
 use crate::challenge::ChallengeId;
@@ -86,7 +86,7 @@ async fn take_effect(desk: &Arc<Desk>, id: &ChallengeId, record: &Record) -> Eff
     }
     let (phase, concluded) = match decide(desk, &mut delivery, record) {
         Step::Conclude(outcome) => {
-            let word = desk.word(delivery.interims(), &outcome, delivery.challenge());
+            let word = word_of(delivery.interims(), &outcome, delivery.challenge());
             (Phase::Concluded(Arc::new(word)), Some(outcome))
         }
         Step::Attempt(_) => {

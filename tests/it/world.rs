@@ -33,29 +33,29 @@ use tokio_util::sync::CancellationToken;
 use crate::gates::{Gates, Hold, Point};
 
 /// When every world begins.
-pub const BEGIN: &str = "2026-11-24T12:00:00Z";
+pub(crate) const BEGIN: &str = "2026-11-24T12:00:00Z";
 /// The code that every challenge carries.
-pub const CODE: &str = "481516";
+pub(crate) const CODE: &str = "481516";
 
 /// What a scripted provider does with a request.
 #[derive(Clone, Debug)]
-pub struct Act {
+pub(crate) struct Act {
     /// After how long it answers.
-    pub after: Duration,
+    pub(crate) after: Duration,
     /// What its answer means. `None`: no answer ever comes.
-    pub result: Option<AttemptResult>,
+    pub(crate) result: Option<AttemptResult>,
     /// Its hint when to come back.
-    pub retry_after: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Act {
     /// Answers `result` after `millis`.
-    pub fn answer(result: AttemptResult, millis: u64) -> Self {
+    pub(crate) fn answer(result: AttemptResult, millis: u64) -> Self {
         Self { after: Duration::from_millis(millis), result: Some(result), retry_after: None }
     }
 
     /// Never answers.
-    pub fn hang() -> Self {
+    pub(crate) fn hang() -> Self {
         Self { after: Duration::ZERO, result: None, retry_after: None }
     }
 }
@@ -64,17 +64,17 @@ type Script = dyn FnMut(&Sent) -> Act + Send;
 
 /// A request that a provider got.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sent {
-    pub provider: String,
-    pub to: String,
-    pub text: String,
-    pub reference: String,
-    pub at: Timestamp,
-    pub validity: Duration,
+pub(crate) struct Sent {
+    pub(crate) provider: String,
+    pub(crate) to: String,
+    pub(crate) text: String,
+    pub(crate) reference: String,
+    pub(crate) at: Timestamp,
+    pub(crate) validity: Duration,
 }
 
 /// A provider that keeps what it gets and does as its script says.
-pub struct Scripted {
+pub(crate) struct Scripted {
     name: String,
     clock: Clock,
     sent: Arc<Mutex<Vec<Sent>>>,
@@ -130,20 +130,20 @@ impl Provider for Scripted {
 }
 
 /// What there is in a world. Change it before [`World::new`].
-pub struct Setup {
-    pub policy: Policy,
-    pub rates: BTreeMap<(String, Channel), Rate>,
-    pub max_in_flight: u32,
-    pub health: HealthPolicy,
-    pub sleepers: usize,
-    pub prefetch: usize,
-    pub delivery_limit: u32,
-    pub seed: u64,
+pub(crate) struct Setup {
+    pub(crate) policy: Policy,
+    pub(crate) rates: BTreeMap<(String, Channel), Rate>,
+    pub(crate) max_in_flight: u32,
+    pub(crate) health: HealthPolicy,
+    pub(crate) sleepers: usize,
+    pub(crate) prefetch: usize,
+    pub(crate) delivery_limit: u32,
+    pub(crate) seed: u64,
 }
 
 impl Setup {
     /// Providers by name and channel, in order, with the default policy.
-    pub fn with(providers: &[(&str, Channel)]) -> Self {
+    pub(crate) fn with(providers: &[(&str, Channel)]) -> Self {
         let provider = |(name, channel): &(&str, Channel)| ProviderPolicy {
             name: (*name).into(),
             channel: *channel,
@@ -166,10 +166,10 @@ impl Setup {
 }
 
 /// The world.
-pub struct World {
-    pub clock: Clock,
-    pub broker: MemoryBroker,
-    pub ledger: Arc<MemoryLedger>,
+pub(crate) struct World {
+    pub(crate) clock: Clock,
+    pub(crate) broker: MemoryBroker,
+    pub(crate) ledger: Arc<MemoryLedger>,
     gates: Arc<Gates>,
     setup: Setup,
     outcomes: UnboundedReceiver<Publication>,
@@ -188,7 +188,7 @@ struct Running {
 
 impl World {
     /// A world with nobody in it yet; `script` is what every provider does.
-    pub fn new(setup: Setup, script: impl FnMut(&Sent) -> Act + Send + 'static) -> Self {
+    pub(crate) fn new(setup: Setup, script: impl FnMut(&Sent) -> Act + Send + 'static) -> Self {
         let clock = Clock::starting_at(Timestamp::parse_rfc3339(BEGIN).unwrap());
         let broker = MemoryBroker::new(setup.delivery_limit);
         let outcomes = broker.listen();
@@ -210,7 +210,7 @@ impl World {
     }
 
     /// Starts a worker; gives its number.
-    pub fn start_worker(&mut self) -> usize {
+    pub(crate) fn start_worker(&mut self) -> usize {
         self.started += 1;
         let number = self.workers.len();
         let link = self.gates.around_link(number, self.broker.connect(self.setup.prefetch));
@@ -223,14 +223,14 @@ impl World {
     }
 
     /// Kills a worker between two of its steps. Its session ends; its memory is gone.
-    pub async fn kill_worker(&mut self, number: usize) {
+    pub(crate) async fn kill_worker(&mut self, number: usize) {
         let running = &mut self.workers[number];
         running.task.abort();
         let _ = (&mut running.task).await;
     }
 
     /// Stops a worker as SIGTERM does.
-    pub async fn drain_worker(&mut self, number: usize) -> Ended {
+    pub(crate) async fn drain_worker(&mut self, number: usize) -> Ended {
         self.workers[number].stop.cancel();
         (&mut self.workers[number].task).await.unwrap()
     }
@@ -296,14 +296,14 @@ impl World {
     }
 
     /// Publishes a challenge with one sms method; `ttl` in seconds.
-    pub fn challenge(&self, id: &str, ttl: u64) {
+    pub(crate) fn challenge(&self, id: &str, ttl: u64) {
         self.publish(
             &json!({"id": id, "code": CODE, "ttl": ttl, "methods": [{"channel": "sms", "to": "+14155552671"}]}),
         );
     }
 
     /// Publishes a challenge.
-    pub fn publish(&self, body: &serde_json::Value) {
+    pub(crate) fn publish(&self, body: &serde_json::Value) {
         self.broker.publish_challenge("challenge.requested", Properties::default(), body.to_string(), None);
     }
 
@@ -313,19 +313,19 @@ impl World {
     }
 
     /// Publishes a signal: `cancelled` or `verified`.
-    pub fn signal(&self, kind: &str, id: &str) {
+    pub(crate) fn signal(&self, kind: &str, id: &str) {
         let body = json!({"id": id}).to_string();
         self.broker.publish_challenge(&format!("challenge.{kind}"), Properties::default(), body, None);
     }
 
     /// Lets time pass.
-    pub async fn pass(&mut self, time: Duration) {
+    pub(crate) async fn pass(&mut self, time: Duration) {
         tokio::time::sleep(time).await;
         self.listen();
     }
 
     /// Lets time pass until nothing is left in the broker; panics if that takes longer than `most`.
-    pub async fn settle(&mut self, most: Duration) {
+    pub(crate) async fn settle(&mut self, most: Duration) {
         let latest = Clock::instant() + most;
         while self.broker.pending() > 0 {
             assert!(Clock::instant() < latest, "{} messages are still there after {most:?}", self.broker.pending());
@@ -344,12 +344,12 @@ impl World {
     }
 
     /// Every outcome so far, repeats included.
-    pub fn heard(&self) -> &[Outcome] {
+    pub(crate) fn heard(&self) -> &[Outcome] {
         &self.heard
     }
 
     /// Every different body that was published under an outcome's id.
-    pub fn different_bodies(&self, outcome_id: &str) -> usize {
+    pub(crate) fn different_bodies(&self, outcome_id: &str) -> usize {
         let mut bodies = self.bodies.get(outcome_id).cloned().unwrap_or_default();
         bodies.sort();
         bodies.dedup();
@@ -358,14 +358,14 @@ impl World {
 
     /// The final outcome of a challenge; panics unless there is exactly one distinct one.
     #[track_caller]
-    pub fn outcome(&self, id: &str) -> &Outcome {
+    pub(crate) fn outcome(&self, id: &str) -> &Outcome {
         let id = format!("{id}:final");
         assert_eq!(self.different_bodies(&id), 1, "distinct final outcomes of {id}");
         self.heard.iter().find(|outcome| outcome.id == id).unwrap()
     }
 
     /// Every request that providers got.
-    pub fn sent(&self) -> Vec<Sent> {
+    pub(crate) fn sent(&self) -> Vec<Sent> {
         self.sent.lock().unwrap().clone()
     }
 }
@@ -381,7 +381,7 @@ fn lane(setup: &Setup, provider: &ProviderPolicy) -> LaneSettings {
 }
 
 /// A reader with the default limits.
-pub fn reader(policy: &Policy) -> Reader {
+pub(crate) fn reader(policy: &Policy) -> Reader {
     Reader {
         max_message_bytes: 65_536,
         default_ttl: policy.default_ttl,

@@ -309,10 +309,7 @@ impl Reader {
     }
 
     fn number(&self, fields: &Fields<'_>) -> Result<PhoneNumber, Rejection> {
-        let text = match fields.0.get("to") {
-            Some(Value::String(text)) => text,
-            _ => return Err(malformed("to")),
-        };
+        let Some(Value::String(text)) = fields.0.get("to") else { return Err(malformed("to")) };
         PhoneNumber::parse(text, self.default_region)
             .map_err(|_| Rejection { reason: Reason::InvalidDestination, field: Some("to".to_owned()) })
     }

@@ -59,7 +59,7 @@ pub(super) async fn run(
                 }
                 let due = (elapsed.as_millis() * u128::from(plan.rate) / 1_000).min(u128::from(total));
                 while u128::from(published) < due {
-                    upstream.publish(&challenge(published, plan.ttl)).await.map_err(|why| Failure::Service(why.to_string()))?;
+                    upstream.publish(&challenge(published, plan.ttl)).await?;
                     tally.published(published);
                     published += 1;
                 }

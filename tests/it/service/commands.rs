@@ -71,7 +71,7 @@ async fn all_mistakes_of_a_configuration_are_told_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_loses_nothing() {
-    let demo = tokio::time::timeout(Duration::from_secs(60), program(&["demo", "--seconds", "6", "--rate", "50"]));
+    let demo = tokio::time::timeout(Duration::from_mins(1), program(&["demo", "--seconds", "6", "--rate", "50"]));
     let demo = demo.await.expect("in time");
     let shown = text(&demo.stdout);
     assert!(demo.status.success() && shown.contains("lost: 0"), "{shown}{}", text(&demo.stderr));

@@ -70,7 +70,7 @@ async fn sigterm_under_load_drains_without_second_copies() {
     let status = first.terminate().await;
     assert!(status.success(), "{status}");
     let _second = Courier::start(&config).await;
-    let heard = Heard::collect(&client, 800, Duration::from_secs(60)).await;
+    let heard = Heard::collect(&client, 800, Duration::from_mins(1)).await;
     heard.one_each("t", 800);
     assert_eq!(stage.simulator.received_total(), 800, "each was sent once");
     eventually("nothing is left", async || {

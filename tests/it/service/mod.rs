@@ -155,7 +155,7 @@ impl Courier {
 /// Runs the program to its end.
 async fn program(arguments: &[&str]) -> Output {
     let running = Command::new(PROGRAM).args(arguments).kill_on_drop(true).output();
-    timeout(Duration::from_secs(60), running).await.expect("it ends in time").expect("it runs")
+    timeout(Duration::from_mins(1), running).await.expect("it ends in time").expect("it runs")
 }
 
 fn text(bytes: &[u8]) -> String {
