@@ -37,7 +37,24 @@ pub enum Trouble {
     Doubled,
 }
 
+/// What a test may watch of a broker's doings.
+#[derive(Clone, Copy, Debug)]
+pub enum Doing<'b> {
+    /// It took a message, by whichever route.
+    Stored(&'b Publication),
+    /// A message was acked: it is gone for good.
+    Left {
+        /// Out of which queue.
+        source: Source,
+        /// What it came with.
+        properties: &'b Properties,
+        /// What it said.
+        body: &'b Bytes,
+    },
+}
+
 type Troubles = Box<dyn FnMut(&Publication) -> Trouble + Send>;
+type Watcher = Box<dyn FnMut(Doing<'_>) + Send>;
 
 /// A broker. Clones are the same one.
 #[derive(Clone)]
@@ -50,12 +67,14 @@ struct State {
     queues: HashMap<Source, VecDeque<Stored>>,
     timers: BinaryHeap<Reverse<(Instant, u64)>>,
     waiting: HashMap<u64, (Source, Stored)>,
-    sessions: HashMap<u64, Session>,
+    /// By number: when they all end, what they held goes back in the same order every time.
+    sessions: BTreeMap<u64, Session>,
     listeners: Vec<mpsc::UnboundedSender<Publication>>,
     quarantine: Vec<Publication>,
     replies: Vec<Publication>,
     delivery_limit: u32,
     troubles: Option<Troubles>,
+    watcher: Option<Watcher>,
     next: u64,
 }
 
@@ -89,12 +108,13 @@ impl MemoryBroker {
             queues: HashMap::new(),
             timers: BinaryHeap::new(),
             waiting: HashMap::new(),
-            sessions: HashMap::new(),
+            sessions: BTreeMap::new(),
             listeners: Vec::new(),
             quarantine: Vec::new(),
             replies: Vec::new(),
             delivery_limit,
             troubles: None,
+            watcher: None,
             next: 0,
         };
         Self { state: Arc::new(Mutex::new(state)), wake: Arc::new(Notify::new()) }
@@ -145,6 +165,11 @@ impl MemoryBroker {
     /// Asks `troubles` about every publication from now on.
     pub fn set_troubles(&self, troubles: impl FnMut(&Publication) -> Trouble + Send + 'static) {
         self.lock().troubles = Some(Box::new(troubles));
+    }
+
+    /// Shows `watcher` every message that comes and goes from now on, under the broker's lock.
+    pub fn watch(&self, watcher: impl FnMut(Doing<'_>) + Send + 'static) {
+        self.lock().watcher = Some(Box::new(watcher));
     }
 
     /// Ends every session, as a restart of the broker does: what was unacked is delivered again.
@@ -202,7 +227,14 @@ impl State {
         (number, alive)
     }
 
+    fn tell(&mut self, doing: Doing<'_>) {
+        if let Some(watcher) = &mut self.watcher {
+            watcher(doing);
+        }
+    }
+
     fn store(&mut self, publication: &Publication) {
+        self.tell(Doing::Stored(publication));
         let now = Clock::instant();
         let stored = Stored {
             routing_key: String::new(),
@@ -341,8 +373,11 @@ impl Settle for SessionHandle {
         if let Some(held) = session.held.get_mut(&source) {
             *held -= 1;
         }
-        if how == Settlement::Requeue {
-            state.requeue(source, stored);
+        match how {
+            Settlement::Requeue => state.requeue(source, stored),
+            Settlement::Ack => {
+                state.tell(Doing::Left { source, properties: &stored.properties, body: &stored.body });
+            }
         }
         drop(state);
         self.broker.wake.notify_waiters();

@@ -179,14 +179,15 @@ impl Task {
     }
 
     async fn send(&self, hop: &Hop, message: Option<Message>, timeout: Duration) -> Verdict {
-        let Some(message) = message else {
+        let Some(mut message) = message else {
             return Verdict::of(AttemptResult::Content).because("no text can be made for this channel");
         };
         let Some(provider) = self.desk.tools.roster.get(&hop.provider) else {
             return Verdict::of(AttemptResult::Provider).because("the provider is not configured any more");
         };
-        let lasts = timeout.min(self.delivery.challenge().expires_at.since(self.now()));
-        let deadline = Clock::instant() + lasts;
+        // What remains now: the ledger may have taken its time since the message was made.
+        message.validity = self.delivery.challenge().expires_at.since(self.now());
+        let deadline = Clock::instant() + timeout.min(message.validity);
         // The provider keeps to the deadline itself and knows how far its request came; this one is for bugs.
         let reply = tokio::time::timeout_at(deadline + Duration::from_millis(200), provider.send(&message, deadline));
         let reply = reply.await.unwrap_or_else(|_| Reply::InDoubt { why: "no answer in time".to_owned() });
