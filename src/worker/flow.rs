@@ -163,7 +163,7 @@ async fn work(desk: &Arc<Desk>, job: Job, letter: Letter) {
                 start(desk, job, letter, record.as_ref(), Event::Lost { in_doubt }).await
             }
             (Look::Fire | Look::TakeOver, Some(record)) => go_on(desk, job, letter, &record, seen).await,
-            (Look::Shadow, Some(record)) => return desk.shadow(job, record.version, letter).await,
+            (Look::Shadow, Some(record)) => return desk.shadow(job, &record, letter).await,
             (Look::PublishStored, Some(record)) => return desk.publish_stored(&job, &record, letter).await,
             (Look::Conflict, Some(_)) => return desk.conflict(&job, letter).await,
             (Look::Ack, Some(_)) => {

@@ -185,6 +185,10 @@ impl Pressure {
         let code = verdict.code.as_deref().unwrap_or("refused");
         let why = format!("the provider's answer {code} is about credentials, funds, sender or configuration");
         let mut health = lock(&self.health);
+        // What trips a circuit is no probe's success or failure: its place is free again.
+        if verdict.scope != Scope::Sender {
+            health.release(&hop.provider, country, begun);
+        }
         match verdict.scope {
             Scope::Provider => health.trip(&hop.provider, None, &why, now, dice).into_iter().collect(),
             Scope::Country => health.trip(&hop.provider, country, &why, now, dice).into_iter().collect(),

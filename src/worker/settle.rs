@@ -166,11 +166,15 @@ impl Desk {
     }
 
     /// Parks a message whose challenge somebody works on. It comes back when whoever that is may no longer send.
-    pub(super) async fn shadow(&self, job: Job, seen: Version, letter: Letter) {
+    pub(super) async fn shadow(&self, job: Job, record: &Record, letter: Letter) {
         let right = self.tools.clock.now() + self.tools.policy.longest_send_right();
-        let due = right.min(job.challenge().expires_at);
+        // The deadline that holds is the record's: a `ttl` that is read again counts from this arrival.
+        let deadline = match &record.phase {
+            Phase::Working(delivery) | Phase::Parked { delivery, .. } => delivery.challenge().expires_at,
+            Phase::FactsOnly | Phase::Concluded(_) => job.challenge().expires_at,
+        };
         metrics::duplicate("shadow");
-        self.park_job(&Job { seen: Some(seen), due, ..job }).await;
+        self.park_job(&Job { seen: Some(record.version), due: right.min(deadline), ..job }).await;
         letter.ack_carried_on();
     }
 
@@ -249,7 +253,7 @@ impl Desk {
             Look::PublishStored => self.publish_stored(&job, record, letter).await,
             Look::Ack => letter.ack(self).await,
             Look::Shadow | Look::TakeOver | Look::Fire | Look::Open | Look::AsItStood { .. } => {
-                self.shadow(job, record.version, letter).await;
+                self.shadow(job, record, letter).await;
             }
         }
     }

@@ -143,3 +143,18 @@ async fn a_killed_worker_is_taken_over_and_nothing_is_lost() {
         assert!(matches!(status, Status::Sent | Status::Unknown), "{status:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_comes_later_does_not_move_the_deadline() {
+    let mut world = World::new(Setup::with(&TWO_SMS[..1]), |_| Act::hang());
+    let first = world.start_worker();
+    world.challenge("c1", 10);
+    world.pass(seconds(4)).await;
+    world.kill_worker(first).await;
+    world.start_worker();
+    // Read again now, its ttl would end four seconds later than the deadline that is on record.
+    world.settle(seconds(20)).await;
+    let outcome = world.outcome("c1");
+    assert_eq!(outcome.status, Status::Unknown);
+    assert!(outcome.occurred_at <= outcome.expires_at.unwrap() + seconds(2), "{outcome:?}");
+}

@@ -206,9 +206,8 @@ impl<'h> Check<'h> {
     fn gaps(&self) -> Vec<(Timestamp, Timestamp)> {
         let lives = &self.history.lives;
         let ends = lives.iter().filter_map(|life| life.until);
-        let idle = ends.filter(|end| {
-            lives.iter().all(|life| life.from > *end || life.until.is_some_and(|until| until <= *end))
-        });
+        let idle = ends
+            .filter(|end| lives.iter().all(|life| life.from > *end || life.until.is_some_and(|until| until <= *end)));
         let next = |end: Timestamp| lives.iter().map(|life| life.from).filter(|from| *from > end).min();
         let mut gaps: Vec<_> = idle.map(|end| (end, next(end).unwrap_or(Timestamp::MAX))).collect();
         gaps.sort_unstable();
@@ -225,7 +224,8 @@ impl<'h> Check<'h> {
             let sent = at[n..].iter().take_while(|later| later.since(*from) < window).count();
             let lanes = self.history.lives.iter().filter(|life| life.from <= *from + window).count();
             #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-            let most = (f64::from(rate.burst) + rate.per_second * (window + *jitter).as_secs_f64()).ceil() * lanes as f64;
+            let most =
+                (f64::from(rate.burst) + rate.per_second * (window + *jitter).as_secs_f64()).ceil() * lanes as f64;
             #[expect(clippy::cast_precision_loss, reason = "small numbers")]
             if sent as f64 > most {
                 return self.broke("I9 lanes hold", format!("{sent} requests instead of {most} after {from}"));

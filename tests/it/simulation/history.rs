@@ -165,7 +165,13 @@ impl History {
     /// Prints all that is known of `id`.
     pub(crate) fn tell_of(&self, id: &str) {
         println!("{:?} {:?}", self.asked.get(id), self.lane);
-        println!("losses {:?} exposed {} refused {:?} ledger failed {:?}", self.losses, self.may_have_lost(id), self.refused.get(id), self.ledger_failed.get(id));
+        println!(
+            "losses {:?} exposed {} refused {:?} ledger failed {:?}",
+            self.losses,
+            self.may_have_lost(id),
+            self.refused.get(id),
+            self.ledger_failed.get(id)
+        );
         for (n, life) in self.lives.iter().enumerate() {
             println!("worker {n}: {life:?}");
         }

@@ -218,10 +218,8 @@ impl Odds {
 
 impl Limits {
     fn any(calm: bool, dice: &mut Dice) -> Self {
-        let rate = (dice.below(2) == 0).then(|| Rate {
-            per_second: 1.0 + dice.unit() * 20.0,
-            burst: 1 + u32::try_from(dice.below(5)).unwrap(),
-        });
+        let rate = (dice.below(2) == 0)
+            .then(|| Rate { per_second: 1.0 + dice.unit() * 20.0, burst: 1 + u32::try_from(dice.below(5)).unwrap() });
         Self {
             rate,
             max_in_flight: [200, 20, 3][pick(dice, 3)],

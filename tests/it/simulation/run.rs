@@ -214,10 +214,7 @@ fn break_publishing(broker: &MemoryBroker, plan: &Plan) {
 }
 
 /// What providers do, and how it is written down.
-fn providers(
-    plan: Arc<Plan>,
-    history: Arc<Mutex<History>>,
-) -> impl FnMut(&Sent) -> crate::world::Act + Send + 'static {
+fn providers(plan: Arc<Plan>, history: Arc<Mutex<History>>) -> impl FnMut(&Sent) -> crate::world::Act + Send + 'static {
     let begin = Timestamp::parse_rfc3339(BEGIN).unwrap();
     let reader = reader(&Policy::default());
     let mut dice = Dice::seeded(plan.seed ^ 0x9407);
