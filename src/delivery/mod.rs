@@ -24,6 +24,7 @@ pub mod message;
 mod news;
 pub mod outcome;
 pub mod policy;
+mod receipt;
 pub mod route;
 pub mod verdict;
 pub mod version;

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::receipt::{ReceiptReport, ReceiptStatus};
 use super::verdict::AttemptResult;
 use crate::challenge::{Challenge, ChallengeId, Channel, ContentHash, Note};
 use crate::clock::Timestamp;
@@ -220,88 +221,6 @@ pub enum ConfirmedBy {
     Verification,
     /// A call was answered by a person, or that can't be told.
     Answer,
-}
-
-/// What a provider later says became of an accepted message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the words are the contract's")]
-pub enum ReceiptStatus {
-    Sent,
-    Delivered,
-    Undelivered,
-    Failed,
-    Expired,
-    Rejected,
-    Answered,
-    Busy,
-    NoAnswer,
-    Machine,
-    Cancelled,
-    Unknown,
-}
-
-impl ReceiptStatus {
-    /// Every status.
-    pub const ALL: [Self; 12] = [
-        Self::Sent,
-        Self::Delivered,
-        Self::Undelivered,
-        Self::Failed,
-        Self::Expired,
-        Self::Rejected,
-        Self::Answered,
-        Self::Busy,
-        Self::NoAnswer,
-        Self::Machine,
-        Self::Cancelled,
-        Self::Unknown,
-    ];
-
-    /// Whether it takes back what an earlier one said: only from less to more, so that a state never moves back.
-    #[must_use]
-    pub const fn says_more_than(self, earlier: Self) -> bool {
-        self.rank() > earlier.rank()
-    }
-
-    /// It did not arrive.
-    #[must_use]
-    pub const fn is_failure(self) -> bool {
-        self.rank() == 2
-    }
-
-    /// It arrived.
-    #[must_use]
-    pub const fn is_arrival(self) -> bool {
-        self.rank() == 3
-    }
-
-    const fn rank(self) -> u8 {
-        match self {
-            Self::Unknown => 0,
-            Self::Sent => 1,
-            Self::Undelivered
-            | Self::Failed
-            | Self::Expired
-            | Self::Rejected
-            | Self::Busy
-            | Self::NoAnswer
-            | Self::Machine
-            | Self::Cancelled => 2,
-            Self::Delivered | Self::Answered => 3,
-        }
-    }
-}
-
-/// A receipt, as outcomes show it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReceiptReport {
-    /// What it says.
-    pub status: ReceiptStatus,
-    /// The provider's own code.
-    pub code: Option<String>,
-    /// When it came.
-    pub at: Timestamp,
 }
 
 /// What an attempt cost.
