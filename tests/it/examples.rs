@@ -1,5 +1,5 @@
-//! The configurations in `config/examples` are right: they load without a warning, and their providers can
-//! be built from what they say.
+//! The configurations in `config/examples` and in the README are right: they load without a warning, and their
+//! providers can be built from what they say.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,20 +13,23 @@ use mfa_courier::simulator::{ACCOUNT_SID, AUTH_TOKEN, SIGNING_SECRET};
 
 const LONG_SECRET: &str = "whsec_dGhpcnR5LXR3by1ieXRlcy1vZi1hbi1leGFtcGxlLWtleSE=";
 
+/// A file of the repository.
+fn read(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("there")
+}
+
 /// Loads an example as it stands, its mounted secrets moved to a folder of the test.
-fn load(name: &str, secrets: &[(&str, &str)], env: &[(&str, &str)]) -> Settings {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples").join(name))
-        .expect("an example");
+fn load(text: &str, secrets: &[(&str, &str)], env: &[(&str, &str)]) -> Settings {
     let dir = tempfile::tempdir().expect("a directory");
     for (file, secret) in secrets {
         write_secret(&dir.path().join(file), secret);
     }
-    let file = dir.path().join(name);
+    let file = dir.path().join("courier.toml");
     let here = format!("{}/", dir.path().display());
     std::fs::write(&file, text.replace("/run/secrets/", &here)).expect("writable");
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let settings = Settings::load(Some(&file), env).unwrap_or_else(|errors| panic!("{name}: {errors:#?}"));
-    assert_eq!(settings.warnings, [], "{name}");
+    let settings = Settings::load(Some(&file), env).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    assert_eq!(settings.warnings, []);
     build_providers(&settings);
     settings
 }
@@ -69,7 +72,7 @@ fn the_example_for_production_is_right() {
         ("TWILIO_AUTH_TOKEN", "secret"),
         ("TWILIO_API_KEY", "SK00000000000000000000000000000000"),
     ];
-    let settings = load("production.toml", &secrets, &env);
+    let settings = load(&read("config/examples/production.toml"), &secrets, &env);
     assert_eq!(providers_of_the_last_route(&settings), ["twilio", "gateway"]);
     assert_eq!(settings.providers[0].per_channel(Channel::Sms).senders.len(), 2);
 }
@@ -77,10 +80,23 @@ fn the_example_for_production_is_right() {
 #[test]
 fn the_example_for_compose_is_right_and_knows_the_simulator() {
     let env = [("BROKER_URL", "amqp://courier:secret@rabbitmq:5672/%2f"), ("ADMIN_TOKEN", "an example of a token")];
-    let settings = load("compose.toml", &[], &env);
+    let settings = load(&read("config/examples/compose.toml"), &[], &env);
     assert_eq!(providers_of_the_last_route(&settings), ["twilio", "gateway"]);
     let setting = |nth: usize, key: &str| settings.providers[nth].settings[key].value.expose().to_owned();
     assert_eq!(setting(0, "account_sid"), ACCOUNT_SID);
     assert_eq!(setting(0, "auth_token"), AUTH_TOKEN);
     assert_eq!(setting(1, "signing_secret"), SIGNING_SECRET);
+}
+
+#[test]
+fn the_configuration_in_the_readme_is_right() {
+    let readme = read("README.md");
+    let (_, after) = readme.split_once("```toml\n").expect("a configuration");
+    let (toml, _) = after.split_once("```").expect("its end");
+    let secrets = [
+        ("broker-url", "amqps://courier:secret@rabbitmq.internal:5671/mfa\n"),
+        ("gateway-signing-secret", LONG_SECRET),
+    ];
+    let env = [("TWILIO_ACCOUNT_SID", "AC00000000000000000000000000000000"), ("TWILIO_AUTH_TOKEN", "secret")];
+    assert_eq!(providers_of_the_last_route(&load(toml, &secrets, &env)), ["twilio", "gateway"]);
 }
