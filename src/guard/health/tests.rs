@@ -1,3 +1,5 @@
+//! Circuits in time: when they open, whom they let try, when they close.
+
 use super::*;
 
 fn at(seconds: i64) -> Timestamp {
