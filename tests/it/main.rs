@@ -24,8 +24,6 @@ mod replies;
 #[cfg(test)]
 mod service;
 #[cfg(test)]
-mod simulation;
-#[cfg(test)]
 mod stories;
 #[cfg(test)]
 mod wire;
