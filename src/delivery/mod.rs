@@ -242,6 +242,8 @@ pub enum Step {
 
 /// An attempt with less time than this left is not begun: no provider would answer.
 pub const LEAST_TIME: std::time::Duration = std::time::Duration::from_millis(100);
+/// A slot that was missed by more than this is lost: were it kept, all that waited while no worker ran would go at once.
+pub const SLOT_KEEPS: std::time::Duration = std::time::Duration::from_secs(1);
 /// A slot that comes within this is worth waiting for, however many other hops are free.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -313,10 +315,10 @@ impl Delivery {
         &self.hops[index].hop
     }
 
-    /// Whether a slot is already reserved for hop `index`.
+    /// Whether a slot is reserved for hop `index` that still counts at `now`.
     #[must_use]
-    pub fn holds_slot(&self, index: usize) -> bool {
-        matches!(self.hops[index].state, HopState::Due { why: DueWhy::Slot, .. })
+    pub fn holds_slot(&self, index: usize, now: Timestamp) -> bool {
+        matches!(self.hops[index].state, HopState::Due { at, why: DueWhy::Slot } if now.since(at) <= SLOT_KEEPS)
     }
 
     /// The number of the next attempt, 1 for the first.

@@ -127,7 +127,7 @@ impl Task {
     async fn pace(&self, index: usize, hop: &Hop) -> Result<(Permit, Timestamp), Blocked> {
         let pressure = &self.desk.tools.pressure;
         let (now, expires_at) = (self.now(), self.delivery.challenge().expires_at);
-        if !self.delivery.holds_slot(index) {
+        if !self.delivery.holds_slot(index, now) {
             let slot = pressure.reserve(hop, now, expires_at - LEAST_TIME).map_err(Blocked::SlotAt)?;
             if slot > now {
                 metrics::rate_limited(&hop.provider, "lane");

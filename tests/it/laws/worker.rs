@@ -141,11 +141,13 @@ impl Run<'_> {
                 blocked(Blocked::NotWritten)
             }
             // Who holds a slot does not ask for one.
-            Fate::SlotReserved(by) if !self.delivery.holds_slot(hop) && self.now + *by <= latest => {
+            Fate::SlotReserved(by) if !self.delivery.holds_slot(hop, self.now) && self.now + *by <= latest => {
                 self.kinds.push("parked_slot");
                 blocked(Blocked::SlotReserved(self.now + *by))
             }
-            Fate::SlotAt(by, over) if !self.delivery.holds_slot(hop) => blocked(Blocked::SlotAt(later(*by, *over))),
+            Fate::SlotAt(by, over) if !self.delivery.holds_slot(hop, self.now) => {
+                blocked(Blocked::SlotAt(later(*by, *over)))
+            }
             Fate::SlotReserved(by) => blocked(Blocked::CircuitOpen(later(*by, false))),
             Fate::SlotAt(by, over) | Fate::CircuitOpen(by, over) => blocked(Blocked::CircuitOpen(later(*by, *over))),
             Fate::Interrupted { begun, by } => {
