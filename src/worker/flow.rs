@@ -164,7 +164,7 @@ async fn work(desk: &Arc<Desk>, job: Job, letter: Letter) {
             }
             (Look::Fire | Look::TakeOver, Some(record)) => go_on(desk, job, letter, &record, seen).await,
             (Look::Shadow, Some(record)) => return desk.shadow(job, &record, letter).await,
-            (Look::PublishStored, Some(record)) => return desk.publish_stored(&job, &record, letter).await,
+            (Look::PublishStored, Some(record)) => publish_stored(desk, job, letter, record).await,
             (Look::Conflict, Some(_)) => return desk.conflict(&job, letter).await,
             (Look::Ack, Some(_)) => {
                 metrics::duplicate("message");
@@ -175,6 +175,22 @@ async fn work(desk: &Arc<Desk>, job: Job, letter: Letter) {
                 None
             }
         };
+    }
+}
+
+/// What the record stores is not known to be published: it may be, once it is this message's turn.
+async fn publish_stored(desk: &Arc<Desk>, job: Job, letter: Letter, record: Record) -> Option<(Job, Letter)> {
+    let turn = desk.turns.take(&job.challenge().id).await;
+    let record = if turn.waited { desk.read(&job.challenge().id).await } else { Some(record) };
+    match record {
+        Some(record) if look(&job, Some(&record), desk.tools.clock.now()) == Look::PublishStored => {
+            // Without a session it comes again by itself.
+            if !letter.is_void() {
+                desk.publish_stored(&job, &record, letter).await;
+            }
+            None
+        }
+        _ => Some((job, letter)),
     }
 }
 
@@ -367,6 +383,10 @@ impl Task {
     /// Writes the next state, if the record is still as expected.
     pub(super) async fn write(&mut self, phase: Phase) -> Claim {
         let challenge = self.delivery.challenge();
+        // Another task of this worker said the last word, and the ledger was emptied since.
+        if self.expected.version.is_none() && self.desk.recent.get(&challenge.id).is_some() {
+            return Claim::Lost;
+        }
         let version = match self.expected.version {
             None => crate::delivery::version::Version { lineage: self.lineage, step: 1 },
             Some(held) if held.lineage == self.lineage => held.next(),

@@ -29,6 +29,7 @@ pub mod pressure;
 mod recent;
 mod settle;
 mod signals;
+mod turns;
 
 use pressure::Pressure;
 
@@ -82,6 +83,7 @@ pub(crate) struct Desk {
     /// Wakes the task that sleeps for a challenge when news of it comes.
     sleeping: Mutex<HashMap<ChallengeId, Arc<Notify>>>,
     recent: recent::Recent,
+    turns: turns::Turns,
     draining: CancellationToken,
     dice: AtomicU64,
     in_hand: in_hand::InHand,
@@ -96,6 +98,7 @@ impl Worker {
         let desk = Desk {
             sleeping: Mutex::default(),
             recent: recent::Recent::new(10_000),
+            turns: turns::Turns::default(),
             draining: CancellationToken::new(),
             dice: AtomicU64::new(tools.seed),
             in_hand: in_hand::InHand::default(),

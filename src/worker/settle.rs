@@ -56,11 +56,6 @@ impl Letter {
         self.envelope.ack();
     }
 
-    /// Something that was parked carries the message on, its mark included: no copy is due yet.
-    fn ack_carried_on(self) {
-        self.envelope.ack();
-    }
-
     /// Whether the session it came from is gone: a copy will come, and this one can't be settled.
     pub(super) fn is_void(&self) -> bool {
         self.envelope.is_void()
@@ -70,10 +65,15 @@ impl Letter {
 impl Desk {
     /// Publishes until the broker has it.
     pub(super) async fn publish(&self, publication: Publication) {
+        self.publish_unless(|| false, publication).await;
+    }
+
+    /// Publishes until the broker has it, or it is `needless`; says whether the broker has it.
+    async fn publish_unless(&self, needless: impl Fn() -> bool + Send, publication: Publication) -> bool {
         let mut wait = FIRST_WAIT;
-        loop {
+        while !needless() {
             match self.tools.outbox.publish(publication.clone()).await {
-                Ok(()) => return,
+                Ok(()) => return true,
                 Err(why) => {
                     let id = publication.properties.message_id.as_deref();
                     tracing::warn!(message.id = id, route = ?publication.route, %why, "could not publish; trying again");
@@ -82,6 +82,7 @@ impl Desk {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
+        false
     }
 
     /// Says a last word: its interims, the final outcome, the copies that were asked for.
@@ -148,21 +149,25 @@ impl Desk {
             Arc::make_mut(&mut parked).interims_published();
         }
         let id = parked.challenge().id.clone();
-        self.park_job(&Job { work: Work::Continued { version, delivery: parked }, seen: None, dead: None, due }).await;
+        let job = Job { work: Work::Continued { version, delivery: parked }, seen: None, dead: None, due };
+        self.publish(self.parked(&job)).await;
         letter.ack(self).await;
         self.mark_published(&id, version).await;
     }
 
-    async fn park_job(&self, job: &Job) {
+    fn parked(&self, job: &Job) -> Publication {
         let wait = job.due.since(self.tools.clock.now());
         let route = delay_level(wait).map_or(Route::Followups, Route::Delay);
-        self.publish(parked::job(job, self.tools.ledger.epoch(), route)).await;
+        parked::job(job, self.tools.ledger.epoch(), route)
     }
 
     /// Parks the rest of a wait.
     pub(super) async fn park_again(&self, job: Job, letter: Letter) {
-        self.park_job(&job).await;
-        letter.ack_carried_on();
+        // Nothing but the message itself is carried on here: where it comes again by itself, that is enough, and
+        // every other copy could have copies of its own.
+        if self.publish_unless(|| letter.is_void(), self.parked(&job)).await {
+            letter.envelope.ack();
+        }
     }
 
     /// Parks a message whose challenge somebody works on. It comes back when whoever that is may no longer send.
@@ -174,8 +179,7 @@ impl Desk {
             Phase::FactsOnly | Phase::Concluded(_) => job.challenge().expires_at,
         };
         metrics::duplicate("shadow");
-        self.park_job(&Job { seen: Some(record.version), due: right.min(deadline), ..job }).await;
-        letter.ack_carried_on();
+        self.park_again(Job { seen: Some(record.version), due: right.min(deadline), ..job }, letter).await;
     }
 
     /// Another content under an id that is taken: nothing is sent, and upstream learns of it.
@@ -224,6 +228,7 @@ impl Desk {
     /// Concludes a challenge that there is no delivery for. `seen` where its message is not an original, whose
     /// content could be held against the record's.
     async fn conclude_alone(&self, challenge: &Challenge, outcome: Outcome, letter: Letter, seen: Option<Version>) {
+        let _turn = self.turns.take(&challenge.id).await;
         let word = Arc::new(word_of(&[], &outcome, challenge));
         let mut dice = self.dice();
         let version = Version { lineage: dice.number(), step: 1 };
@@ -424,20 +429,24 @@ impl Task {
 
     /// Write ahead, publish the continuation, ack.
     pub(super) async fn park(&mut self, due: Timestamp) -> Claim {
+        let desk = Arc::clone(&self.desk);
+        let _turn = desk.turns.take(&self.delivery.challenge().id).await;
         let delivery = Arc::new(self.delivery.clone());
         let claim = self.write(Phase::Parked { delivery: Arc::clone(&delivery), due }).await;
         if claim == Claim::Held
             && let (Some(version), Some(letter)) = (self.version(), self.letter.take())
         {
             self.announced().await;
-            self.desk.continue_later(version, &delivery, due, letter).await;
+            desk.continue_later(version, &delivery, due, letter).await;
         }
         claim
     }
 
     /// Write ahead, publish the final outcome, ack.
     pub(super) async fn conclude(&mut self, outcome: Outcome) -> Claim {
+        let desk = Arc::clone(&self.desk);
         let challenge = self.delivery.challenge();
+        let _turn = desk.turns.take(&challenge.id).await;
         let word = Arc::new(word_of(self.delivery.interims(), &outcome, challenge));
         let claim = self.write(Phase::Concluded(Arc::clone(&word))).await;
         if claim == Claim::Held
@@ -445,8 +454,8 @@ impl Task {
         {
             self.announced().await;
             let challenge = self.delivery.challenge();
-            self.desk.count(&outcome, challenge);
-            self.desk.conclude(&challenge.id, version, &word, letter).await;
+            desk.count(&outcome, challenge);
+            desk.conclude(&challenge.id, version, &word, letter).await;
         }
         claim
     }

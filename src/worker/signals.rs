@@ -49,7 +49,9 @@ pub(super) async fn record(desk: &Arc<Desk>, id: ChallengeId, fact: Fact, until:
         metrics::duplicate("signal");
     }
     desk.wake(&id);
-    let mut record = appended.record;
+    let turn = desk.turns.take(&id).await;
+    let now = if turn.waited { desk.read(&id).await } else { Some(appended.record) };
+    let Some(mut record) = now else { return letter.ack(desk).await };
     loop {
         match take_effect(desk, &id, &record).await {
             Effect::Nothing => return letter.ack(desk).await,
