@@ -24,6 +24,8 @@ mod replies;
 #[cfg(test)]
 mod service;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod stories;
 #[cfg(test)]
 mod wire;

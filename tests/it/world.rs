@@ -65,6 +65,8 @@ type Script = dyn FnMut(&Sent) -> Act + Send;
 /// A request that a provider got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
+    /// Which worker sent it, by the number that it was started with.
+    pub(crate) worker: usize,
     pub(crate) provider: String,
     pub(crate) to: String,
     pub(crate) text: String,
@@ -75,6 +77,7 @@ pub(crate) struct Sent {
 
 /// A provider that keeps what it gets and does as its script says.
 pub(crate) struct Scripted {
+    worker: usize,
     name: String,
     clock: Clock,
     sent: Arc<Mutex<Vec<Sent>>>,
@@ -95,6 +98,7 @@ impl Provider for Scripted {
             mfa_courier::challenge::Address::Push(target) => target.token.expose().to_owned(),
         };
         let sent = Sent {
+            worker: self.worker,
             provider: self.name.clone(),
             to,
             text: message.text.expose().to_owned(),
@@ -211,11 +215,18 @@ impl World {
 
     /// Starts a worker; gives its number.
     pub(crate) fn start_worker(&mut self) -> usize {
+        self.start_worker_with(|_| {})
+    }
+
+    /// Starts a worker whose tools `change` has had its hands on; gives its number.
+    pub(crate) fn start_worker_with(&mut self, change: impl FnOnce(&mut Tools)) -> usize {
         self.started += 1;
         let number = self.workers.len();
         let link = self.gates.around_link(number, self.broker.connect(self.setup.prefetch));
         let ledger = self.gates.around_ledger(number, Arc::clone(&self.ledger) as Arc<dyn Ledger>);
-        let worker = Worker::new(self.tools(Arc::clone(&link.outbox), ledger));
+        let mut tools = self.tools(Arc::clone(&link.outbox), ledger);
+        change(&mut tools);
+        let worker = Worker::new(tools);
         let stop = CancellationToken::new();
         let task = tokio::spawn(worker.run(link.inbox, stop.clone(), Duration::from_secs(25)));
         self.workers.push(Running { task, stop });
@@ -229,9 +240,29 @@ impl World {
         let _ = (&mut running.task).await;
     }
 
+    /// Tells a worker to stop, as SIGTERM does, and does not wait for it.
+    pub(crate) fn stop_worker(&self, number: usize) {
+        self.workers[number].stop.cancel();
+    }
+
+    /// Whether a worker was killed or came to its end.
+    pub(crate) fn has_ended(&self, number: usize) -> bool {
+        self.workers[number].task.is_finished()
+    }
+
+    /// Kills a worker and does not wait until the last of it is gone.
+    pub(crate) fn abort_worker(&self, number: usize) {
+        self.workers[number].task.abort();
+    }
+
+    /// How many workers were started so far.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
     /// Stops a worker as SIGTERM does.
     pub(crate) async fn drain_worker(&mut self, number: usize) -> Ended {
-        self.workers[number].stop.cancel();
+        self.stop_worker(number);
         (&mut self.workers[number].task).await.unwrap()
     }
 
@@ -266,6 +297,7 @@ impl World {
         let mut roster = Roster::default();
         for provider in &setup.policy.providers {
             roster.insert(Arc::new(Scripted {
+                worker: self.workers.len(),
                 name: provider.name.as_ref().to_owned(),
                 clock: self.clock.clone(),
                 sent: Arc::clone(&self.sent),
