@@ -249,6 +249,28 @@ pub struct Origin {
     /// The W3C trace context.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub traceparent: Option<String>,
+    /// The form of the message, and so of every outcome.
+    #[serde(skip_serializing_if = "Form::is_json", default)]
+    pub form: Form,
+}
+
+/// The form of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// The contract's own JSON.
+    #[default]
+    Json,
+    /// The same as the `data` of a `CloudEvents` event.
+    CloudEvents,
+}
+
+impl Form {
+    /// Whether it is plain JSON.
+    #[must_use]
+    pub const fn is_json(&self) -> bool {
+        matches!(self, Self::Json)
+    }
 }
 
 /// A machine word about what the courier decided on the way.

@@ -215,12 +215,11 @@ impl Desk {
     pub(super) async fn conclude_unopenable(&self, envelope: parked::Envelope, letter: Letter) {
         tracing::error!(challenge.id = %envelope.id, "a parked message can't be opened; its challenge ends as it stood");
         let now = self.tools.clock.now();
-        let challenge =
-            self.tools.reader.stand_in(envelope.id, envelope.tenant, envelope.correlation_id, envelope.reply_to, now);
         let (status, reason) = match envelope.status {
             Some(_) => (Status::Unknown, Reason::InDoubt),
             None => (Status::Failed, Reason::Internal),
         };
+        let challenge = self.tools.reader.stand_in(envelope, now);
         let outcome = Outcome::about(&challenge, status, Some(reason), now);
         self.conclude_alone(&challenge, outcome, letter, Some(Version { lineage: 0, step: 0 })).await;
     }

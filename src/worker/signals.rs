@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::Desk;
 use super::settle::{Letter, word_of};
-use crate::broker::wire::parked;
+use crate::broker::wire::{form, parked};
 use crate::broker::{Delivered, Route};
 use crate::challenge::ChallengeId;
 use crate::clock::Timestamp;
-use crate::delivery::outcome::{Outcome, Status};
+use crate::delivery::outcome::Status;
 use crate::delivery::verdict::AttemptResult;
 use crate::delivery::version::Version;
 use crate::delivery::{Delivery, Event, Fact, Facts, Step};
@@ -134,7 +134,8 @@ fn count_conversion(record: &Record, fact: &Fact) {
             }
         }
         Phase::Concluded(word) => {
-            let Ok(outcome) = serde_json::from_slice::<Outcome>(&word.last.body) else { return };
+            let content_type = word.last.properties.content_type.as_deref();
+            let Some(outcome) = form::outcome(content_type, &word.last.body) else { return };
             if let (Status::Sent | Status::Delivered, Some(provider), Some(channel)) =
                 (outcome.status, outcome.provider, outcome.channel)
             {

@@ -4,6 +4,7 @@
 //! [`crate::broker`]; everything that reaches the reader as properties and body is here.
 
 mod body;
+mod cloud_events;
 mod duplicates;
 mod envelope;
 mod parked;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mfa_courier::broker::memory::MemoryBroker;
 use mfa_courier::broker::wire::challenge::Reader;
+use mfa_courier::broker::wire::form;
 use mfa_courier::broker::{Names, Properties, Publication};
 use mfa_courier::challenge::Channel;
 use mfa_courier::clock::{Clock, Timestamp};
@@ -368,7 +369,8 @@ impl World {
 
     fn listen(&mut self) {
         while let Ok(publication) = self.outcomes.try_recv() {
-            let outcome: Outcome = serde_json::from_slice(&publication.body).unwrap();
+            let content_type = publication.properties.content_type.as_deref();
+            let outcome = form::outcome(content_type, &publication.body).unwrap();
             assert_eq!(publication.properties.message_id.as_deref(), Some(outcome.id.as_str()));
             self.bodies.entry(outcome.id.clone()).or_default().push(publication.body);
             self.heard.push(outcome);

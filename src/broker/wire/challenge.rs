@@ -6,10 +6,11 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use serde_json::{Map, Value};
 
-use super::strict;
+use super::form::{self, Opened};
+use super::parked::Envelope;
 use crate::broker::{Names, Properties};
 use crate::challenge::{
-    Address, Challenge, ChallengeId, Channel, ContentHash, Fallback, Method, Note, Origin, Platform, PushTarget,
+    Address, Challenge, ChallengeId, Channel, ContentHash, Fallback, Form, Method, Note, Origin, Platform, PushTarget,
 };
 use crate::clock::Timestamp;
 use crate::delivery::Fact;
@@ -56,10 +57,11 @@ impl Reader {
     /// Reads a challenge that arrived at `now`.
     #[must_use]
     pub fn challenge(&self, properties: &Properties, body: &[u8], now: Timestamp) -> Read<Box<Challenge>> {
-        let map = match self.object(properties, body) {
-            Ok(map) => map,
+        let opened = match self.open(properties, body, "requested") {
+            Ok(opened) => opened,
             Err(why) => return Read::Unreadable(why),
         };
+        let map = opened.fields;
         let Some(id) = map.get("id").and_then(Value::as_str).and_then(ChallengeId::parse) else {
             return Read::Unreadable("`id` is missing or outside its grammar".to_owned());
         };
@@ -68,6 +70,8 @@ impl Reader {
         }
         let fields = Fields(&map);
         let mut challenge = self.stub(id, &fields, properties, now);
+        challenge.origin.form = opened.form;
+        challenge.origin.traceparent = challenge.origin.traceparent.or(opened.traceparent);
         match self.fill(&mut challenge, &fields, now) {
             Ok(()) => {
                 challenge.content = self.content_of(&challenge);
@@ -91,13 +95,13 @@ impl Reader {
         properties: &Properties,
         body: &[u8],
     ) -> Result<(ChallengeId, Fact), String> {
-        let map = self.object(properties, body)?;
+        let word = routing_key.strip_prefix("challenge.").and_then(|rest| rest.split('.').next()).unwrap_or_default();
+        let map = self.open(properties, body, word)?.fields;
         let id = map.get("id").and_then(Value::as_str).and_then(ChallengeId::parse);
         let id = id.ok_or("`id` is missing or outside its grammar")?;
-        let mut words = routing_key.split('.');
-        match (words.next(), words.next()) {
-            (Some("challenge"), Some("cancelled")) => Ok((id, Fact::Cancelled)),
-            (Some("challenge"), Some("verified")) => {
+        match word {
+            "cancelled" => Ok((id, Fact::Cancelled)),
+            "verified" => {
                 let text = |name: &str| map.get(name).and_then(Value::as_str);
                 let channel = text("channel").and_then(|word| Channel::ALL.into_iter().find(|c| c.as_str() == word));
                 let provider = text("provider").filter(|name| name.len() <= 64).map(str::to_owned);
@@ -125,31 +129,24 @@ impl Reader {
         tag.as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
     }
 
-    fn object(&self, properties: &Properties, body: &[u8]) -> Result<Map<String, Value>, String> {
+    /// Opens a message that upstream published as `challenge.<word>`.
+    fn open(&self, properties: &Properties, body: &[u8], word: &str) -> Result<Opened, String> {
         if body.len() > self.max_message_bytes {
             return Err(format!("longer than {} bytes", self.max_message_bytes));
-        }
-        if !is_json(properties.content_type.as_deref()) {
-            return Err("`content_type` is not application/json".to_owned());
         }
         if !matches!(properties.content_encoding.as_deref(), None | Some("" | "identity" | "utf-8" | "UTF-8")) {
             return Err("`content_encoding` is not supported".to_owned());
         }
-        strict::object(body)
+        form::open(properties.content_type.as_deref(), body, &format!("mfa.challenge.{word}.v1"))
     }
 
     /// A challenge of which only the envelope could be read: enough to give it a final outcome.
     #[must_use]
-    pub fn stand_in(
-        &self,
-        id: ChallengeId,
-        tenant: String,
-        correlation_id: Option<String>,
-        reply_to: Option<String>,
-        now: Timestamp,
-    ) -> Challenge {
+    pub fn stand_in(&self, envelope: Envelope, now: Timestamp) -> Challenge {
+        let Envelope { id, tenant, correlation_id, reply_to, form, .. } = envelope;
         let properties = Properties { correlation_id, reply_to, ..Properties::default() };
-        let challenge = self.stub(id, &Fields(&Map::new()), &properties, now);
+        let mut challenge = self.stub(id, &Fields(&Map::new()), &properties, now);
+        challenge.origin.form = form;
         Challenge { tenant, ..challenge }
     }
 
@@ -176,6 +173,7 @@ impl Reader {
                 correlation_id: properties.correlation_id.clone(),
                 reply_to,
                 traceparent: properties.traceparent.clone(),
+                form: Form::default(),
             },
             notes: Vec::new(),
             content: ContentHash(0),
@@ -423,17 +421,4 @@ fn is_code(text: &str) -> bool {
 
 fn is_locale(text: &str) -> bool {
     text.len() <= 35 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-}
-
-fn is_json(content_type: Option<&str>) -> bool {
-    let Some(text) = content_type else { return true };
-    let mut parts = text.split(';').map(str::trim);
-    let mime = parts.next().unwrap_or_default();
-    let charset_ok = parts.all(|part| match part.split_once('=') {
-        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
-            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-        }
-        _ => true,
-    });
-    mime.is_empty() || (mime.eq_ignore_ascii_case("application/json") && charset_ok)
 }

@@ -1,6 +1,6 @@
 //! What goes over the wire: versioned JSON ↔ challenges, signals, outcomes, parked deliveries.
 //!
-//! [`challenge`] reads what upstream asks, [`parked`] what the courier keeps in the broker for later, and
+//! [`form`] opens a message, [`challenge`] reads what upstream asks, [`parked`] what the courier keeps in the broker for later, and
 //! this file writes outcomes. Everything is checked here, once; inside there are only checked types.
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::delivery::outcome::Outcome;
 
 pub mod challenge;
+pub mod form;
 pub mod parked;
 pub mod strict;
 
@@ -24,8 +25,9 @@ pub const APP_ID: &str = "mfa-courier";
 /// An outcome as a publication, for the challenge that came by `origin`.
 #[must_use]
 pub fn outcome(outcome: &Outcome, origin: &Origin) -> Publication {
+    let (content_type, body) = form::write(outcome, origin);
     let properties = Properties {
-        content_type: Some("application/json".to_owned()),
+        content_type: Some(content_type.to_owned()),
         message_id: Some(outcome.id.clone()),
         correlation_id: Some(origin.correlation_id.clone().unwrap_or_else(|| outcome.challenge_id.to_string())),
         timestamp: Some(outcome.occurred_at),
@@ -34,7 +36,7 @@ pub fn outcome(outcome: &Outcome, origin: &Origin) -> Publication {
         traceparent: origin.traceparent.clone(),
         ..Properties::default()
     };
-    Publication { route: Route::Outcome(outcome.routing_key()), properties, body: to_json(outcome), expiration: None }
+    Publication { route: Route::Outcome(outcome.routing_key()), properties, body, expiration: None }
 }
 
 /// A message that can't be read, whole, on its way to quarantine.

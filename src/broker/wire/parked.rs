@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{APP_ID, PARKED_TYPE};
 use crate::broker::{Properties, Publication, Route};
-use crate::challenge::{Challenge, ChallengeId};
+use crate::challenge::{Challenge, ChallengeId, Form};
 use crate::clock::Timestamp;
 use crate::delivery::outcome::Status;
 use crate::delivery::version::Version;
@@ -82,6 +82,9 @@ pub struct Envelope {
     /// What to answer with.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub correlation_id: Option<String>,
+    /// In which form.
+    #[serde(skip_serializing_if = "Form::is_json", default)]
+    pub form: Form,
     /// How it stands: `sent` or `unknown` where something was accepted or is in doubt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub status: Option<Status>,
@@ -141,6 +144,7 @@ pub fn job(job: &Job, epoch: u64, route: Route) -> Publication {
         expires_at: challenge.expires_at,
         reply_to: challenge.origin.reply_to.clone(),
         correlation_id: challenge.origin.correlation_id.clone(),
+        form: challenge.origin.form,
         status,
         epoch,
         due: job.due,
@@ -167,6 +171,7 @@ pub fn signal(
         expires_at: until,
         reply_to: None,
         correlation_id: None,
+        form: Form::default(),
         status: None,
         epoch,
         due,

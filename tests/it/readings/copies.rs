@@ -228,3 +228,38 @@ fn publish_dead_after(world: &World, ttl: std::time::Duration) {
     let body = json!({"id": "c", "code": CODE, "ttl": 60, "methods": [{"channel": "sms", "to": "+14155552671"}]});
     world.publish_dead(&body, ttl);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_finds_it_being_published_waits_and_finds_it_done() {
+    let mut world = World::new(sms_with_receipts(&["a"]), answer(Accepted));
+    let owner = world.start_worker();
+    let held = world.hold(owner, Point::BeforePublish(Said::Parked));
+    world.challenge("c", 60);
+    held.reached().await;
+    world.broker.drop_sessions();
+    world.pass(seconds(1)).await;
+    held.release();
+    world.pass(seconds(1)).await;
+    assert_eq!(parked(&world).len(), 1, "by its owner; the copy has nothing to add");
+    world.settle(seconds(62)).await;
+    assert_eq!((world.outcome("c").status, world.sent().len()), (Status::Sent, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shadow_whose_session_is_gone_is_left_to_the_copy_that_comes() {
+    let mut world = World::new(sms_with_receipts(&["a"]), answer(Accepted));
+    let owner = world.start_worker();
+    world.challenge("c", 60);
+    world.pass(millis(100)).await;
+    let held = world.hold(owner, Point::BeforeRead);
+    world.challenge("c", 60);
+    held.reached().await;
+    world.broker.drop_sessions();
+    world.pass(millis(100)).await;
+    assert_eq!(parked(&world).len(), 2, "both messages came again, and are shadows of the owner's work");
+    held.release();
+    world.pass(millis(300)).await;
+    assert_eq!(parked(&world).len(), 2);
+    world.settle(seconds(62)).await;
+    assert_eq!((world.outcome("c").status, world.sent().len()), (Status::Sent, 1));
+}
