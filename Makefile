@@ -12,7 +12,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 TEST_NEEDS := /usr/lib/rabbitmq/bin/rabbitmq-server=rabbitmq-server
 CI_NEEDS := /usr/bin/docker-compose=docker-compose
 
-.PHONY: help deps deps-ci fmt lint test readings compose check demo
+.PHONY: help deps deps-ci fmt lint test readings bench compose check demo
 
 help: ## Says what there is
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -37,8 +37,10 @@ test: deps ## Runs all tests, against a RabbitMQ of their own
 	cargo test --locked
 
 readings: ## Shows that each weaker reading of the promise breaks a test
-	@if [ -f tests/readings/check.sh ]; then bash tests/readings/check.sh; \
-	else echo "readings: no tests/readings/check.sh, nothing to run"; fi
+	@tests/readings/check.sh
+
+bench: deps ## Measures the courier beside a bare loop, on a RabbitMQ of its own
+	cargo bench --locked --bench throughput
 
 compose: deps-ci ## Checks docker-compose.yml
 	docker-compose --profile redis config -q

@@ -9,7 +9,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 work=${READINGS_DIR:-$root/target/readings}
 tree=$work/tree
-export CARGO_TARGET_DIR="$work/target"
+# Each reading is compiled once and runs for a second.
+export CARGO_TARGET_DIR="$work/target" CARGO_INCREMENTAL=1 CARGO_PROFILE_DEV_OPT_LEVEL=0
 # The copy lies inside a repository; git must not take its paths for that one's.
 export GIT_CEILING_DIRECTORIES="$work"
 
