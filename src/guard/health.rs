@@ -17,7 +17,8 @@ pub struct HealthPolicy {
     pub window: Duration,
     /// Fewer answers than this in the window say nothing.
     pub min_sample: u32,
-    /// At or above this share of bad answers it opens.
+    /// At or above this share of bad answers it opens. Twice the sample in a row opens it too: where much goes out,
+    /// an outage would otherwise have to outweigh all that went well before it.
     pub failure_ratio: f64,
     /// How long it stays open the first time; doubled each time a probe fails.
     pub open: Duration,
@@ -85,6 +86,8 @@ struct Circuit {
     openings: u32,
     probes_out: Vec<Timestamp>,
     probe_successes: u32,
+    /// Bad answers in a row, and when the first of them came.
+    run: Option<(u32, Timestamp)>,
     buckets: [Bucket; BUCKETS as usize],
 }
 
@@ -153,6 +156,7 @@ impl Circuit {
         self.openings = self.openings.saturating_add(1);
         self.probes_out.clear();
         self.probe_successes = 0;
+        self.run = None;
     }
 
     fn close(&mut self) {
@@ -187,23 +191,33 @@ impl Circuit {
                 Some((CircuitState::Closed, why))
             }
             CircuitState::Closed => {
-                let bucket = self.bucket(now, policy);
-                if good {
-                    bucket.good += 1;
-                } else {
-                    bucket.bad += 1;
-                }
-                let (all_good, all_bad) = self.counts(now, policy);
-                let sample = all_good + all_bad;
-                let failing = sample >= policy.min_sample.max(1)
-                    && f64::from(all_bad) >= f64::from(sample) * policy.failure_ratio;
-                (failing && !good).then(|| {
-                    self.open(now, policy, dice);
-                    let seconds = policy.window.as_secs();
-                    (CircuitState::Open, format!("{all_bad} of {sample} requests failed within {seconds} s"))
-                })
+                let why = self.count(good, now, policy)?;
+                self.open(now, policy, dice);
+                Some((CircuitState::Open, why))
             }
         }
+    }
+
+    /// Counts an answer while closed; says why it must open, if it must.
+    fn count(&mut self, good: bool, now: Timestamp, policy: &HealthPolicy) -> Option<String> {
+        let bucket = self.bucket(now, policy);
+        if good {
+            bucket.good += 1;
+            self.run = None;
+            return None;
+        }
+        bucket.bad += 1;
+        let (before, since) = self.run.unwrap_or((0, now));
+        let run = before + 1;
+        self.run = Some((run, since));
+        let (all_good, all_bad) = self.counts(now, policy);
+        let sample = all_good + all_bad;
+        let enough = policy.min_sample.max(1);
+        if sample >= enough && f64::from(all_bad) >= f64::from(sample) * policy.failure_ratio {
+            return Some(format!("{all_bad} of {sample} requests failed within {} s", policy.window.as_secs()));
+        }
+        let in_a_row = run >= enough.saturating_mul(2) && now.since(since) <= policy.window;
+        in_a_row.then(|| format!("{run} requests failed in a row"))
     }
 }
 

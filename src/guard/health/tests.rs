@@ -47,6 +47,16 @@ fn a_minority_of_failures_is_borne() {
 }
 
 #[test]
+fn an_outage_need_not_outweigh_what_went_well_before() {
+    let mut f = fixture();
+    assert!((0..10_000).all(|_| f.record(true, at(0)).is_none()));
+    assert!((0..19).all(|_| f.record(false, at(1)).is_none()));
+    assert_eq!(f.record(true, at(1)), None, "one that went well begins the count anew");
+    assert!((0..19).all(|_| f.record(false, at(2)).is_none()));
+    assert_eq!(f.record(false, at(2)), Some(CircuitState::Open));
+}
+
+#[test]
 fn probes_are_few_and_close_it_or_open_it_for_longer() {
     let mut f = fixture();
     let name = Arc::clone(&f.name);
