@@ -1,0 +1,105 @@
+//! What the courier costs beside the least that could do its work: `make bench`.
+//!
+//! A real RabbitMQ and an instant provider on loopback; the courier's own binary and [`bare`], a loop that
+//! consumes, posts, publishes with a confirm and acks, take turns on the same broker within one run, since
+//! machines are noisy and only the ratio travels. [`load`] publishes and listens, [`provider`] answers,
+//! [`process`] reads what a process used, [`failover`] breaks the first of two providers.
+//!
+//! `--rounds N`, `--challenges N` and `--seconds N` make it longer or shorter.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a measurement that fails has no result")]
+
+mod bare;
+mod failover;
+mod load;
+#[path = "../../tests/it/node.rs"]
+#[expect(dead_code, reason = "the tests use the rest of it")]
+mod node;
+mod process;
+mod provider;
+mod stage;
+
+use std::time::Duration;
+
+use load::{Drain, Latency};
+use stage::{Side, Stage};
+
+/// How much is measured.
+struct Size {
+    rounds: usize,
+    challenges: usize,
+    half_load: Duration,
+}
+
+/// What one round of one side came to.
+struct Round {
+    drain: Drain,
+    latency: Latency,
+    peak_mib: f64,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["bare", amqp, url] => runtime.block_on(bare::run(amqp, url)),
+        _ => runtime.block_on(measure(&size(&arguments))),
+    }
+}
+
+fn size(arguments: &[String]) -> Size {
+    let asked = |name: &str, default: usize| {
+        let at = arguments.iter().position(|argument| argument == name);
+        at.map_or(default, |at| arguments[at + 1].parse().expect("a number"))
+    };
+    Size {
+        rounds: asked("--rounds", 3),
+        challenges: asked("--challenges", 20_000),
+        half_load: Duration::from_secs(asked("--seconds", 10).try_into().unwrap()),
+    }
+}
+
+async fn measure(size: &Size) {
+    let stage = Stage::new().await;
+    let started = stage.cold_start().await;
+    let mut rounds: [Vec<Round>; 2] = [Vec::new(), Vec::new()];
+    // Half of what the bare loop does when it is first tried: both sides get the same load.
+    let rate = stage.drain(Side::Bare, size.challenges / 2).await.0.rate / 2.0;
+    for round in 0..size.rounds {
+        for (side, rounds) in [Side::Bare, Side::Courier].into_iter().zip(&mut rounds) {
+            let (drain, peak_mib) = stage.drain(side, size.challenges).await;
+            let latency = stage.half_load(side, rate, size.half_load).await;
+            eprintln!("round {}: {side:?} {:.0}/s", round + 1, drain.rate);
+            rounds.push(Round { drain, latency, peak_mib });
+        }
+    }
+    report(&rounds, rate);
+    println!("cold start to the first request at a provider: {} ms", started.as_millis());
+    failover::measure(&stage).await;
+}
+
+/// A line of the table.
+type Row = (&'static str, fn(&Round) -> f64);
+
+fn report([bare, courier]: &[Vec<Round>; 2], rate: f64) {
+    let rows: [Row; 5] = [
+        ("challenges a second", |round| round.drain.rate),
+        ("CPU seconds per 10,000", |round| round.drain.cpu_per_10_000),
+        ("peak memory, MiB", |round| round.peak_mib),
+        ("p50 at half load, ms", |round| round.latency.p50_ms),
+        ("p99 at half load, ms", |round| round.latency.p99_ms),
+    ];
+    println!("{:<24} {:>22} {:>22} {:>7}", "median (least to most)", "bare loop", "courier", "ratio");
+    for (name, figure) in rows {
+        let [bare, courier] = [bare, courier].map(|rounds| spread(rounds.iter().map(figure).collect()));
+        let cell = |(least, median, most): (f64, f64, f64)| format!("{median:.1} ({least:.1}-{most:.1})");
+        println!("{name:<24} {:>22} {:>22} {:>7.2}", cell(bare), cell(courier), courier.1 / bare.1);
+    }
+    println!("half load: {rate:.0} challenges a second, each latency from when it was due to its final outcome");
+}
+
+/// Least, median, most.
+fn spread(mut figures: Vec<f64>) -> (f64, f64, f64) {
+    figures.sort_by(f64::total_cmp);
+    (figures[0], figures[figures.len() / 2], figures[figures.len() - 1])
+}
