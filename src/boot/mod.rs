@@ -188,7 +188,8 @@ pub fn worker(settings: &Settings, parts: Parts, clock: Clock, outbox: Arc<dyn O
     })
 }
 
-fn reader(settings: &Settings, dice: &mut Dice) -> Reader {
+/// What reads challenges.
+pub(crate) fn reader(settings: &Settings, dice: &mut Dice) -> Reader {
     let content_key = match &settings.ledger.content_key {
         Some(key) => hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes()),
         None => hmac::Key::generate(hmac::HMAC_SHA256, &aws_lc_rs::rand::SystemRandom::new())

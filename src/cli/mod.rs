@@ -15,6 +15,7 @@ use crate::telemetry::{LogFormat, start_logging};
 
 mod check;
 mod demo;
+mod explain;
 mod run;
 mod send;
 mod simulate;
@@ -39,6 +40,8 @@ enum Command {
     Demo(demo::Args),
     /// Validates the configuration, every provider definition and every text.
     Check(check::Args),
+    /// Which hops a challenge would have, why not others, and what that takes at most; nothing is sent.
+    Explain(explain::Args),
     /// Publishes a test challenge and follows its outcomes to the final one.
     Send(send::Args),
     /// The simulated providers alone, for staging.
@@ -128,6 +131,7 @@ impl Cli {
         match self.command {
             Command::Run => run::run(&settings(self.config.as_deref())?).await,
             Command::Check(args) => check::check(&args, self.config.as_deref()).await,
+            Command::Explain(args) => explain::run(&args, &settings(self.config.as_deref())?),
             Command::Send(args) => send::send(&args, &settings(self.config.as_deref())?).await,
             Command::Demo(args) => demo::demo(args).await,
             Command::Simulate(args) => simulate::simulate(args).await,

@@ -67,7 +67,7 @@ pub fn admit(challenge: &Challenge, policy: &Policy) -> Result<Vec<usize>, Rejec
     }
 }
 
-fn tenant_of<'p>(challenge: &Challenge, policy: &'p Policy) -> Result<Option<&'p TenantPolicy>, Rejection> {
+pub(super) fn tenant_of<'p>(challenge: &Challenge, policy: &'p Policy) -> Result<Option<&'p TenantPolicy>, Rejection> {
     let known = challenge.tenant == "default" || policy.tenants.contains_key(&challenge.tenant);
     match policy.unknown_tenant {
         UnknownTenant::Reject if !known => {
@@ -77,12 +77,12 @@ fn tenant_of<'p>(challenge: &Challenge, policy: &'p Policy) -> Result<Option<&'p
     }
 }
 
-fn allows(tenant: Option<&TenantPolicy>, channel: Channel) -> bool {
+pub(super) fn allows(tenant: Option<&TenantPolicy>, channel: Channel) -> bool {
     tenant.and_then(|t| t.methods.as_ref()).is_none_or(|methods| methods.contains(&channel))
 }
 
 /// Why this method can't be used, if it can't.
-fn refusal(method: &Method, policy: &Policy) -> Option<Reason> {
+pub(super) fn refusal(method: &Method, policy: &Policy) -> Option<Reason> {
     let number = method.number()?;
     match number.kind() {
         NumberKind::Costly => return Some(Reason::DestinationBlocked),

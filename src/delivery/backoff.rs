@@ -44,6 +44,13 @@ pub fn after_transient(policy: &RetryPolicy, tries: u32, hint: Option<Duration>,
     hint.map_or(jittered, |hint| hint.clamp(jittered, policy.max_delay.max(jittered)))
 }
 
+/// The longest that all waits of one hop can be together after `transient` answers.
+#[must_use]
+pub fn longest(policy: &RetryPolicy) -> Duration {
+    (0..policy.max)
+        .fold(Duration::ZERO, |all, _| all.saturating_add(policy.max_delay.max(policy.initial).max(LEAST_WAIT)))
+}
+
 /// How long a lane pauses after a `throttled` answer: the provider's hint where there is one, never less
 /// than the schedule (a hint of zero must not become a storm) and never more than [`MAX_PAUSE`].
 #[must_use]

@@ -18,6 +18,7 @@ mod announce;
 pub mod backoff;
 mod choose;
 mod conclude;
+pub mod explain;
 mod follow;
 mod late;
 pub mod message;

@@ -73,13 +73,33 @@ pub fn plan(challenge: &Challenge, methods: &[usize], policy: &Policy) -> Vec<Pl
 /// without any rule, all of its providers in the file's order.
 fn providers<'p>(challenge: &Challenge, method: &Method, policy: &'p Policy) -> Vec<&'p ProviderPolicy> {
     let channel = method.channel();
-    let mut rules = policy.routes.iter().filter(|rule| rule.channel == channel).peekable();
-    if rules.peek().is_none() {
-        return policy.providers.iter().filter(|provider| provider.channel == channel).collect();
-    }
-    let rule = rules.find(|rule| matches(rule, challenge, method));
-    let names = rule.map(|rule| rule.providers.as_slice()).unwrap_or_default();
+    let names = match rule(challenge, method, policy) {
+        Ruled::Nothing => return policy.providers.iter().filter(|provider| provider.channel == channel).collect(),
+        Ruled::By(position) => policy.routes[position].providers.as_slice(),
+        Ruled::Out => &[],
+    };
     names.iter().filter_map(|name| policy.provider(name, channel)).collect()
+}
+
+/// What the routes say about a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ruled {
+    /// Its channel has no route.
+    Nothing,
+    /// This route, by its position in the file.
+    By(usize),
+    /// Its channel has routes, and none matches.
+    Out,
+}
+
+/// The first route that matches.
+pub(super) fn rule(challenge: &Challenge, method: &Method, policy: &Policy) -> Ruled {
+    let channel = method.channel();
+    let mut rules = policy.routes.iter().enumerate().filter(|(_, rule)| rule.channel == channel).peekable();
+    if rules.peek().is_none() {
+        return Ruled::Nothing;
+    }
+    rules.find(|(_, rule)| matches(rule, challenge, method)).map_or(Ruled::Out, |(position, _)| Ruled::By(position))
 }
 
 fn matches(rule: &RouteRule, challenge: &Challenge, method: &Method) -> bool {
