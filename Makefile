@@ -17,11 +17,12 @@ CI_NEEDS := /usr/bin/docker-compose=docker-compose
 help: ## Says what there is
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
-deps: ## Installs what the tests need: Debian's RabbitMQ; starts nothing
+deps: ## Installs what the tests need: Debian's RabbitMQ, vendors' Python libraries; starts nothing
 	@.ci/install $(TEST_NEEDS)
+	@.ci/peers
 
-deps-ci: ## The same, and docker-compose
-	@.ci/install $(TEST_NEEDS) $(CI_NEEDS)
+deps-ci: deps ## The same, and docker-compose
+	@.ci/install $(CI_NEEDS)
 
 fmt: ## Formats the code
 	cargo fmt

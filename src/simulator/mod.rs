@@ -47,9 +47,11 @@ use crate::secret::Secret;
 
 mod connection;
 mod twilio;
+mod vonage;
 mod webhook;
 
 pub use twilio::{ACCOUNT_SID, AUTH_TOKEN};
+pub use vonage::{API_KEY, API_SECRET, APPLICATION_ID, VONAGE_PRIVATE_KEY, VONAGE_PUBLIC_KEY};
 pub use webhook::SIGNING_SECRET;
 
 /// How a simulator starts.

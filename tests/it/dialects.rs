@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use mfa_courier::challenge::{Address, Channel};
 use mfa_courier::clock::{Clock, Timestamp};
 use mfa_courier::delivery::verdict::{AttemptResult, Verdict};
@@ -19,11 +20,14 @@ use mfa_courier::provider::http::retry_after::retry_after;
 use mfa_courier::provider::http::{HttpProvider, ProviderSettings};
 use mfa_courier::provider::{Message, Reply};
 use mfa_courier::secret::Secret;
+use mfa_courier::simulator::{VONAGE_PRIVATE_KEY, VONAGE_PUBLIC_KEY};
 use serde::Deserialize;
 use serde_json::Value;
 
 /// When every conversation takes place.
 const NOW: &str = "2026-11-24T12:00:00Z";
+/// What stands in a file for a private key.
+const A_KEY: &str = "the key of the simulated application";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,7 +44,10 @@ struct Conversation {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Said {
+    #[serde(default = "sms")]
+    channel: Channel,
     to: String,
+    extension: Option<String>,
     sender: Option<String>,
     text: String,
     code: Option<Secret>,
@@ -74,6 +81,21 @@ struct Answer {
     verdict: serde_json::Map<String, Value>,
 }
 
+const fn sms() -> Channel {
+    Channel::Sms
+}
+
+impl Said {
+    fn address(&self) -> Address {
+        let to = PhoneNumber::parse(&self.to, None).expect("a number");
+        match self.channel {
+            Channel::Sms => Address::Sms { to },
+            Channel::Voice => Address::Voice { to, extension: self.extension.clone() },
+            Channel::Push => panic!("no conversation of this form is about push"),
+        }
+    }
+}
+
 fn now() -> Timestamp {
     Timestamp::parse_rfc3339(NOW).expect("valid")
 }
@@ -100,31 +122,39 @@ fn every_folder_belongs_to_a_definition() {
 #[test]
 fn conversations_go_as_recorded_and_cover_every_row() {
     for (name, definition) in builtin().expect("valid") {
-        let mut covered = BTreeSet::new();
+        let mut covered: BTreeMap<Channel, BTreeSet<Row>> = BTreeMap::new();
         for file in files_below(&root().join(name.as_ref())) {
             let text = std::fs::read_to_string(&file).expect("readable");
             let named = |why| format!("{}: {why}", file.display());
             let conversation: Conversation = serde_json::from_str(&text).map_err(named).expect("a conversation");
             check_request(&definition, &conversation, &file);
-            covered.extend(conversation.replies.iter().map(|answer| check_answer(&definition, answer, &file)));
+            let channel = conversation.message.channel;
+            let rows = conversation.replies.iter().map(|answer| check_answer(&definition, channel, answer, &file));
+            covered.entry(channel).or_default().extend(rows);
         }
         for channel in definition.channels() {
             let dialect = definition.dialect(channel).expect("its own channel");
+            let covered = covered.remove(&channel).unwrap_or_default();
             let missing: Vec<_> = dialect.rows().filter(|row| !covered.contains(row)).collect();
-            assert!(missing.is_empty(), "no conversation of {name} covers {missing:?}");
+            assert!(missing.is_empty(), "no conversation of {name} about {channel} covers {missing:?}");
         }
     }
 }
 
 fn check_request(definition: &Arc<Definition>, conversation: &Conversation, file: &Path) {
-    let mut given = ProviderSettings::new(definition.name());
-    given.base_url = definition.base_url().is_none().then(|| "https://sms.contoso.example/hook".to_owned());
-    given.settings.clone_from(&conversation.settings);
-    let provider = HttpProvider::new(given, Arc::clone(definition), Clock::system()).expect("usable");
     let said = &conversation.message;
+    let mut given = ProviderSettings::new(definition.name());
+    let has_address = definition.base_url(said.channel).is_some();
+    given.base_url = (!has_address).then(|| "https://sms.contoso.example/hook".to_owned());
+    given.settings.clone_from(&conversation.settings);
+    if let Some(key) = given.settings.get_mut("private_key") {
+        assert_eq!(key.expose(), A_KEY, "a file names the key, and holds none");
+        *key = Secret::new(VONAGE_PRIVATE_KEY);
+    }
+    let provider = HttpProvider::new(given, Arc::clone(definition), Clock::system()).expect("usable");
     let message = Message {
         reference: said.reference.clone(),
-        address: Address::Sms { to: PhoneNumber::parse(&said.to, None).expect("a number") },
+        address: said.address(),
         sender: said.sender.as_deref().map(Arc::from),
         text: Secret::new(said.text.as_str()),
         code: said.code.clone(),
@@ -134,7 +164,7 @@ fn check_request(definition: &Arc<Definition>, conversation: &Conversation, file
         validity: Duration::from_millis(said.validity_ms),
     };
     let made = provider.request(&message, now()).expect("fits");
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let text = |bytes: &[u8]| without_token(String::from_utf8(bytes.to_vec()).expect("UTF-8"));
     let written = Written {
         method: format!("{:?}", made.method).to_uppercase(),
         url: made.url.to_string(),
@@ -144,7 +174,19 @@ fn check_request(definition: &Arc<Definition>, conversation: &Conversation, file
     assert_eq!(written, conversation.request, "{}", file.display());
 }
 
-fn check_answer(definition: &Definition, answer: &Answer, file: &Path) -> Row {
+/// A token differs with each run, so what stands for it in a file is what it claims.
+fn without_token(header: String) -> String {
+    let Some(token) = header.strip_prefix("Bearer ") else { return header };
+    let mut rules = Validation::new(Algorithm::RS256);
+    // It holds at `NOW`, whatever the time is here.
+    rules.validate_exp = false;
+    let key = DecodingKey::from_rsa_pem(VONAGE_PUBLIC_KEY.as_bytes()).expect("a key");
+    let mut claims = decode::<BTreeMap<String, Value>>(token, &key, &rules).expect("signed by the key").claims;
+    assert!(claims.remove("jti").is_some_and(|id| id.as_str().is_some_and(|id| id.len() == 36)));
+    format!("Bearer {}", serde_json::to_string(&claims).expect("plain"))
+}
+
+fn check_answer(definition: &Definition, channel: Channel, answer: &Answer, file: &Path) -> Row {
     let hints = answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("retry-after"));
     let body = answer.body.as_ref().map(ToString::to_string).or_else(|| answer.text.clone());
     let reply = Reply::Answered {
@@ -152,8 +194,8 @@ fn check_answer(definition: &Definition, answer: &Answer, file: &Path) -> Row {
         retry_after: retry_after(hints.map(|(_, value)| value.as_bytes()), now()),
         body: body.expect("either `body` or `text`").into(),
     };
-    let (verdict, row) = definition.dialect(Channel::Sms).expect("carries text messages").judge(&reply);
-    assert_eq!(verdict, definition.classify(Channel::Sms, &reply));
+    let (verdict, row) = definition.dialect(channel).expect("carries it").judge(&reply);
+    assert_eq!(verdict, definition.classify(channel, &reply));
     let result: AttemptResult =
         serde_json::from_value(answer.verdict.get("result").cloned().expect("a result")).expect("one of the eight");
     let mut expected = serde_json::to_value(Verdict::of(result)).expect("plain");

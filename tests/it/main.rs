@@ -18,6 +18,8 @@ mod laws;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod peers;
+#[cfg(test)]
 mod readings;
 #[cfg(test)]
 mod replies;

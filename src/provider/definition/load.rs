@@ -1,23 +1,36 @@
-//! From the text of a definition to its checked form. The only file that knows the keys.
+//! From the text of a definition to its checked form: what it says of itself, its settings, its channels and
+//! how they sign in. [`body`] reads what a request carries, [`answers`] what an answer means; together they
+//! are the only files that know the keys.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use reqwest::header::HeaderName;
-use serde_json::Value;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
+use self::answers::{RESULTS, read_errors, read_reply};
+use self::body::{marked, read_body, read_encodings, read_languages, read_validity};
+use super::lookup::Lookups;
 use super::reader::{Mistakes, Node, Section};
-use super::reply::{ErrorTable, Meaning, ReplyShape};
-use super::request::{Auth, Body, Field, Header, Method, PathTemplate, Tree, Validity};
-use super::{Definition, DefinitionError, Dialect, SettingRule, variables};
+use super::reply::ErrorTable;
+use super::request::{Auth, Header, Method, PathTemplate};
+use super::{Definition, DefinitionError, Dialect, Required, SettingRule, variables};
 use crate::challenge::Channel;
 use crate::delivery::message::Template;
-use crate::delivery::verdict::AttemptResult;
 
-const RESULTS: &str = "accepted, transient, throttled, recipient, device_gone, content, provider, unknown";
+mod answers;
+mod body;
 
-/// Every variable that a template may use where it stands, and whether it may have no value.
-type Scope<'s> = BTreeMap<String, bool>;
+/// A variable, where a template may use it.
+#[derive(Clone, Copy)]
+struct Variable {
+    /// Whether a message may have no value for it.
+    may_lack: bool,
+    /// Whether it is a number to those who speak JSON.
+    is_number: bool,
+}
+
+/// Every variable that a template may use where it stands.
+type Scope = BTreeMap<String, Variable>;
 
 pub(super) fn load(name: &str, file: &str, text: &str) -> Result<Definition, Vec<DefinitionError>> {
     let mistakes = Mistakes::new(file, text);
@@ -35,8 +48,9 @@ fn read_definition(name: &str, mut root: Section<'_>, mistakes: &Mistakes<'_>) -
     let base_url = root.take("base_url").and_then(|node| read_base_url(&node, mistakes));
     let settings = root.take("settings").and_then(|node| node.table(mistakes));
     let settings = settings.map(|section| read_settings(section, mistakes)).unwrap_or_default();
+    let everywhere = scope_of_settings(&settings, None);
     let shared = Shared {
-        auth: Part::read(root.take("auth"), |node| read_auth(node, &settings, mistakes)),
+        auth: Part::read(root.take("auth"), |node| read_auth(node, &everywhere, mistakes)),
         errors: Part::read(root.take("errors"), |node| read_errors(node, mistakes)),
     };
     let mut dialects = BTreeMap::new();
@@ -110,20 +124,21 @@ fn read_settings(mut section: Section<'_>, mistakes: &Mistakes<'_>) -> BTreeMap<
             );
         }
         let Some(mut table) = node.table(mistakes) else { continue };
-        let mut flag = |key| table.take(key).and_then(|node| node.flag(mistakes)).unwrap_or_default();
-        let mut rule = SettingRule { required: flag("required"), secret: flag("secret"), ..SettingRule::default() };
+        let secret = table.take("secret").and_then(|node| node.flag(mistakes)).unwrap_or_default();
+        let required = table.take("required").and_then(|node| read_required(&node, mistakes)).unwrap_or_default();
+        let mut rule = SettingRule { required, secret, ..SettingRule::default() };
         let allowed = table.take("one_of").map(|node| node.elements()).unwrap_or_default();
         let words = allowed.iter().filter_map(|node| node.text("texts", mistakes));
         rule.one_of = words.map(str::to_owned).collect();
         let default = table.take("default");
-        if let Some(default) = default.as_ref().filter(|_| rule.required) {
+        if let Some(default) = default.as_ref().filter(|_| rule.required != Required::Never) {
             default.wrong("no default where a value is required", mistakes);
         }
         defaults.extend(default.map(|default| (name.to_owned(), default)));
         table.finish(&["required", "secret", "one_of", "default"], mistakes);
         rules.insert(name.to_owned(), rule);
     }
-    let required: Scope<'_> = scope_of_settings(&rules).into_iter().filter(|(_, may_lack)| !may_lack).collect();
+    let required = scope_of_settings(&rules, None).into_iter().filter(|(_, variable)| !variable.may_lack).collect();
     for (name, node) in defaults {
         let default = read_template(&node, &required, true, mistakes);
         if let Some(rule) = rules.get_mut(&name) {
@@ -133,11 +148,43 @@ fn read_settings(mut section: Section<'_>, mistakes: &Mistakes<'_>) -> BTreeMap<
     rules
 }
 
-fn scope_of_settings(settings: &BTreeMap<String, SettingRule>) -> Scope<'static> {
-    let scoped =
-        |(name, rule): (&String, &SettingRule)| (format!("{}{name}", variables::SETTINGS), !rule.is_always_there());
+/// `true`, `false`, or a channel that is not carried without it.
+fn read_required(node: &Node<'_>, mistakes: &Mistakes<'_>) -> Option<Required> {
+    if let Some(flag) = node.value.as_bool() {
+        return Some(if flag { Required::Always } else { Required::Never });
+    }
+    node.word("true, false, sms, voice, push", mistakes).map(Required::For)
+}
+
+/// The settings as they stand where `channel` is spoken, or where all are.
+fn scope_of_settings(settings: &BTreeMap<String, SettingRule>, channel: Option<Channel>) -> Scope {
+    let scoped = |(name, rule): (&String, &SettingRule)| {
+        let variable = Variable { may_lack: !rule.is_always_there(channel), is_number: false };
+        (format!("{}{name}", variables::SETTINGS), variable)
+    };
     settings.iter().map(scoped).collect()
 }
+
+/// The same, and what a message of `channel` has.
+fn scope_of_messages(
+    settings: &BTreeMap<String, SettingRule>,
+    channel: Channel,
+    has_validity: bool,
+    lookups: &Lookups,
+) -> Scope {
+    let mut scope = scope_of_settings(settings, Some(channel));
+    let known = variables::of_channel(channel).filter(|(name, _)| has_validity || *name != variables::VALIDITY);
+    scope.extend(
+        known.map(|(name, may_lack)| (name.to_owned(), Variable { may_lack, is_number: name == variables::VALIDITY })),
+    );
+    scope.extend(lookups.columns().map(|(name, is_number)| (name, Variable { may_lack: false, is_number })));
+    scope
+}
+
+const KEYS_OF_A_CHANNEL: [&str; 12] = [
+    "base_url", "method", "path", "headers", "form", "json", "validity", "language", "encoding", "reply", "auth",
+    "errors",
+];
 
 fn read_dialect(
     mut section: Section<'_>,
@@ -147,44 +194,47 @@ fn read_dialect(
     mistakes: &Mistakes<'_>,
 ) -> Option<Dialect> {
     let validity = section.take("validity").map(|node| read_validity(&node, mistakes));
-    let mut scope = scope_of_settings(settings);
-    scope.extend(variables::of_channel(channel).map(|(name, may_lack)| (name.to_owned(), may_lack)));
-    if validity.is_none() {
-        scope.remove("validity");
-    }
+    let lookups = Lookups {
+        language: section.take("language").map(|node| read_languages(&node, mistakes)).unwrap_or_default(),
+        encoding: section.take("encoding").map(|node| read_encodings(&node, mistakes)).unwrap_or_default(),
+    };
+    let scope = scope_of_messages(settings, channel, validity.is_some(), &lookups);
+    let base_url = section.take("base_url").and_then(|node| read_base_url(&node, mistakes));
     let method = section.need("method", "POST, PUT", mistakes).and_then(|n| n.word::<Method>("POST, PUT", mistakes));
     let path = section.need("path", "a path template", mistakes).and_then(|n| read_path(&n, &scope, mistakes));
     let headers = section.take("headers").and_then(|node| node.table(mistakes));
     let headers = headers.map(|table| read_headers(table, &scope, mistakes)).unwrap_or_default();
     let body = read_body(&mut section, &scope, mistakes);
     let reply = section.need("reply", "a table of JSON pointers", mistakes).and_then(|n| read_reply(&n, mistakes));
-    let own_auth = Part::read(section.take("auth"), |node| read_auth(node, settings, mistakes));
+    let of_settings = scope_of_settings(settings, Some(channel));
+    let own_auth = Part::read(section.take("auth"), |node| read_auth(node, &of_settings, mistakes));
     let own_errors = Part::read(section.take("errors"), |node| read_errors(node, mistakes));
     let auth = own_auth.or_shared(&shared.auth, "auth", &section, mistakes);
     let errors = own_errors.or_shared(&shared.errors, "errors", &section, mistakes);
-    if let (Some(reply), Some(errors)) = (&reply, &errors)
-        && !reply.error.is_empty()
-        && errors.other_error.is_none()
+    if reply.as_ref().is_some_and(|reply| !reply.error.is_empty())
+        && errors.as_ref().is_some_and(|errors| errors.other_error.is_none())
     {
         let why = "what an error within a 2xx means whose code has no row";
         mistakes.add(section.at, "errors.other_error", "nothing", format!("{why}: {RESULTS}"));
     }
-    section.finish(&["method", "path", "headers", "form", "json", "validity", "reply", "auth", "errors"], mistakes);
+    section.finish(&KEYS_OF_A_CHANNEL, mistakes);
     let validity = validity.unwrap_or_default();
     Some(Dialect {
+        base_url,
         method: method?,
         path: path?,
         auth: auth?,
         headers,
         body: body?,
         validity,
+        lookups,
         reply: reply?,
         errors: errors?,
     })
 }
 
 /// A template whose variables are all in `scope`; unless `optional`, none of them may lack a value.
-fn read_template(node: &Node<'_>, scope: &Scope<'_>, optional: bool, mistakes: &Mistakes<'_>) -> Option<Template> {
+fn read_template(node: &Node<'_>, scope: &Scope, optional: bool, mistakes: &Mistakes<'_>) -> Option<Template> {
     let template = match Template::parse(node.text("a text with {variable} places", mistakes)?) {
         Ok(template) => template,
         Err(why) => {
@@ -199,7 +249,7 @@ fn read_template(node: &Node<'_>, scope: &Scope<'_>, optional: bool, mistakes: &
                 let allowed = scope.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
                 mistakes.add(node.at, &node.path, format!("unknown variable `{{{name}}}`"), allowed);
             }
-            Some(true) if is_setting && !optional => {
+            Some(variable) if variable.may_lack && is_setting && !optional => {
                 let allowed = "a setting that is required or has a default, or a key with `?` behind it";
                 mistakes.add(node.at, &node.path, format!("`{{{name}}}`, which may be unset"), allowed);
             }
@@ -209,7 +259,7 @@ fn read_template(node: &Node<'_>, scope: &Scope<'_>, optional: bool, mistakes: &
     Some(template)
 }
 
-fn read_path(node: &Node<'_>, scope: &Scope<'_>, mistakes: &Mistakes<'_>) -> Option<PathTemplate> {
+fn read_path(node: &Node<'_>, scope: &Scope, mistakes: &Mistakes<'_>) -> Option<PathTemplate> {
     let allowed = "`/` and segments with `/` between them; a query is not part of a path";
     let text = node.text(allowed, mistakes)?;
     let Some(path) = text.strip_prefix('/').filter(|path| !path.contains(['?', '#', '\\'])) else {
@@ -232,7 +282,7 @@ fn read_header_name(text: &str, node: &Node<'_>, mistakes: &Mistakes<'_>) -> Opt
     name
 }
 
-fn read_headers(mut table: Section<'_>, scope: &Scope<'_>, mistakes: &Mistakes<'_>) -> Vec<Header> {
+fn read_headers(mut table: Section<'_>, scope: &Scope, mistakes: &Mistakes<'_>) -> Vec<Header> {
     let entries = table.entries();
     let header = |(key, node): (&str, Node<'_>)| {
         let (name, optional) = marked(key);
@@ -243,101 +293,13 @@ fn read_headers(mut table: Section<'_>, scope: &Scope<'_>, mistakes: &Mistakes<'
     entries.into_iter().filter_map(header).collect()
 }
 
-/// `"From?"` is `From`, left out where its variable has no value.
-fn marked(key: &str) -> (&str, bool) {
-    key.strip_suffix('?').map_or((key, false), |name| (name, true))
-}
-
-fn read_body(section: &mut Section<'_>, scope: &Scope<'_>, mistakes: &Mistakes<'_>) -> Option<Body> {
-    match (section.take("form"), section.take("json")) {
-        (Some(node), None) => read_form(node.table(mistakes)?, scope, mistakes).map(Body::Form),
-        (None, Some(node)) => read_object(node.table(mistakes)?, scope, false, mistakes).map(Body::Json),
-        (found, _) => {
-            let found = if found.is_some() { "both `form` and `json`" } else { "nothing" };
-            mistakes.add(section.at, &section.path_of("form"), found, "one table: `form` or `json`");
-            None
-        }
-    }
-}
-
-/// The entries of a table that must have some, with no name twice (`a` and `a?` are one name).
-fn read_entries<'t>(mut table: Section<'t>, mistakes: &Mistakes<'_>) -> Vec<(&'t str, bool, Node<'t>)> {
-    if table.is_empty() {
-        mistakes.add(table.at, &table.path, "an empty table", "at least one entry");
-    }
-    let mut names = BTreeSet::new();
-    let mut entries = Vec::new();
-    for (key, node) in table.entries() {
-        let (name, optional) = marked(key);
-        if !names.insert(name) {
-            mistakes.add(node.at, &node.path, format!("`{name}` a second time"), "each name once");
-        }
-        entries.push((name, optional, node));
-    }
-    entries
-}
-
-fn read_form(table: Section<'_>, scope: &Scope<'_>, mistakes: &Mistakes<'_>) -> Option<Vec<Field>> {
-    let field = |(name, optional, node): (&str, bool, Node<'_>)| {
-        let templates = node.elements().into_iter().map(|item| read_template(&item, scope, optional, mistakes));
-        Some(Field { name: name.to_owned(), optional, values: templates.collect::<Option<_>>()? })
-    };
-    read_entries(table, mistakes).into_iter().map(field).collect()
-}
-
-fn read_object(table: Section<'_>, scope: &Scope<'_>, optional: bool, mistakes: &Mistakes<'_>) -> Option<Tree> {
-    let entry = |(name, mark, node): (&str, bool, Node<'_>)| {
-        Some((name.to_owned(), mark, read_tree(&node, scope, optional || mark, mistakes)?))
-    };
-    read_entries(table, mistakes).into_iter().map(entry).collect::<Option<_>>().map(Tree::Object)
-}
-
-fn read_tree(node: &Node<'_>, scope: &Scope<'_>, optional: bool, mistakes: &Mistakes<'_>) -> Option<Tree> {
-    match node.value {
-        DeValue::Table(_) => read_object(node.table(mistakes)?, scope, optional, mistakes),
-        DeValue::Array(_) => {
-            let items = node.elements().into_iter().map(|item| read_tree(&item, scope, optional, mistakes));
-            items.collect::<Option<_>>().map(Tree::Array)
-        }
-        DeValue::Boolean(flag) => Some(Tree::Literal(Value::Bool(*flag))),
-        DeValue::Integer(_) => node.number(0..u64::from(u32::MAX), mistakes).map(|n| Tree::Literal(n.into())),
-        DeValue::String(_) => {
-            let template = read_template(node, scope, optional, mistakes)?;
-            // A number to those who speak JSON; with a text around it, a text.
-            Some(if node.value.as_str() == Some("{validity}") { Tree::Validity } else { Tree::Text(template) })
-        }
-        DeValue::Float(_) | DeValue::Datetime(_) => {
-            node.wrong("a text, a whole number, true, false, an array or a table", mistakes);
-            None
-        }
-    }
-}
-
-fn read_validity(node: &Node<'_>, mistakes: &Mistakes<'_>) -> Option<Validity> {
-    let mut table = node.table(mistakes)?;
-    let unit = table.need("unit", "s, ms", mistakes).and_then(|node| node.word("s, ms", mistakes));
-    let most = 0..u64::from(u32::MAX) + 1;
-    let mut bound = |key| {
-        let node = table.need(key, "a whole number of units", mistakes)?;
-        Some((node.number(most.clone(), mistakes)?, node))
-    };
-    let (min, max) = (bound("min"), bound("max"));
-    table.finish(&["unit", "min", "max"], mistakes);
-    let ((min, _), (max, at_max)) = (min?, max?);
-    if max < min {
-        at_max.wrong("at least `min`", mistakes);
-    }
-    Some(Validity { unit: unit?, min, max })
-}
-
-fn read_auth(node: &Node<'_>, settings: &BTreeMap<String, SettingRule>, mistakes: &Mistakes<'_>) -> Option<Auth> {
-    const SCHEMES: &str = "none, basic, bearer, header, standard_webhooks";
+fn read_auth(node: &Node<'_>, scope: &Scope, mistakes: &Mistakes<'_>) -> Option<Auth> {
+    const SCHEMES: &str = "none, basic, bearer, header, jwt, standard_webhooks";
     let mut table = node.table(mistakes)?;
     let scheme = table.need("scheme", SCHEMES, mistakes)?;
-    let scope = scope_of_settings(settings);
     let mut template = |key: &str, optional| {
         let node = table.need(key, "a template over the settings", mistakes)?;
-        read_template(&node, &scope, optional, mistakes)
+        read_template(&node, scope, optional, mistakes)
     };
     let (auth, keys): (Option<Auth>, &[&str]) = match scheme.text(SCHEMES, mistakes)? {
         "none" => (Some(Auth::None), &["scheme"]),
@@ -353,6 +315,14 @@ fn read_auth(node: &Node<'_>, settings: &BTreeMap<String, SettingRule>, mistakes
             let name = name.and_then(|node| read_header_name(node.text("a name", mistakes)?, &node, mistakes));
             (name.zip(value).map(|(name, value)| Auth::Header { name, value }), &["scheme", "name", "value"])
         }
+        "jwt" => {
+            let key = template("key", false);
+            let lifetime = table.need("lifetime", "a number of seconds", mistakes);
+            let lifetime = lifetime.and_then(|node| node.number(60..86_401, mistakes));
+            let claims = table.take("claims").map(|node| read_claims(&node, scope, mistakes)).unwrap_or_default();
+            let auth = key.zip(lifetime).map(|(key, lifetime)| Auth::Jwt { key, claims, lifetime });
+            (auth, &["scheme", "key", "claims", "lifetime"])
+        }
         "standard_webhooks" => {
             (template("secret", true).map(|secret| Auth::StandardWebhooks { secret }), &["scheme", "secret"])
         }
@@ -365,117 +335,14 @@ fn read_auth(node: &Node<'_>, settings: &BTreeMap<String, SettingRule>, mistakes
     auth
 }
 
-fn read_reply(node: &Node<'_>, mistakes: &Mistakes<'_>) -> Option<ReplyShape> {
-    let mut table = node.table(mistakes)?;
-    let mut pointers = |key: &str| {
-        let nodes = table.take(key).map(|node| node.elements()).unwrap_or_default();
-        nodes.iter().filter_map(|node| read_pointer(node, mistakes)).collect()
-    };
-    let mut shape = ReplyShape {
-        id: pointers("id"),
-        code: pointers("code"),
-        error: pointers("error"),
-        segments: pointers("segments"),
-        detail: pointers("detail"),
-        proof: BTreeSet::new(),
-    };
-    let proof = table.take("proof").map(|node| node.elements()).unwrap_or_default();
-    let statuses = proof.iter().filter_map(|node| node.number(200..300, mistakes));
-    shape.proof = statuses.filter_map(|status| u16::try_from(status).ok()).collect();
-    if shape.id.is_empty() && shape.proof.is_empty() {
-        let path = table.path_of("proof");
-        mistakes.add(
-            table.at,
-            &path,
-            "neither `id` nor `proof`",
-            "what proves acceptance: where the id is, or statuses",
-        );
-    }
-    table.finish(&["id", "code", "error", "segments", "detail", "proof"], mistakes);
-    Some(shape)
-}
-
-fn read_pointer(node: &Node<'_>, mistakes: &Mistakes<'_>) -> Option<String> {
-    let allowed = "a JSON pointer such as `/messages/0/id`";
-    let text = node.text(allowed, mistakes)?;
-    if !text.starts_with('/') {
-        node.wrong(allowed, mistakes);
-    }
-    Some(text.to_owned())
-}
-
-fn read_errors(node: &Node<'_>, mistakes: &Mistakes<'_>) -> Option<ErrorTable> {
-    let mut table = node.table(mistakes)?;
-    let mut row = |key: &str, required: bool| {
-        let node = if required { table.need(key, RESULTS, mistakes) } else { table.take(key) };
-        node.and_then(|node| read_meaning(&node, true, mistakes))
-    };
-    let (other_4xx, server_error) = (row("other_4xx", true), row("server_error", true));
-    let (unavailable, other_error) = (row("unavailable", false), row("other_error", false));
-    let (mut codes, mut families, mut statuses) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for (code, node) in rows(&mut table, "codes", mistakes) {
-        let Some(meaning) = read_meaning(&node, false, mistakes) else { continue };
-        if is_family(code) { &mut families } else { &mut codes }.insert(code.to_owned(), meaning);
-    }
-    for (key, node) in rows(&mut table, "statuses", mistakes) {
-        let status = key.parse().ok().filter(|status| (400..600).contains(status) && key.len() == 3);
-        if status.is_none() {
-            mistakes.add(node.at, &node.path, format!("`{key}`"), "a status from 400 to 599");
+/// What a token claims beside what every token of ours does.
+fn read_claims(node: &Node<'_>, scope: &Scope, mistakes: &Mistakes<'_>) -> Vec<(String, Template)> {
+    let entries = node.table(mistakes).map(|mut table| table.entries()).unwrap_or_default();
+    let claim = |(name, node): (&str, Node<'_>)| {
+        if ["iat", "exp", "jti"].contains(&name) {
+            mistakes.add(node.at, &node.path, format!("`{name}`"), "claims other than iat, exp and jti");
         }
-        let meaning = read_meaning(&node, status.is_none_or(|status| status >= 500), mistakes);
-        statuses.extend(status.zip(meaning));
-    }
-    let keys = ["other_4xx", "server_error", "unavailable", "other_error", "codes", "statuses"];
-    table.finish(&keys, mistakes);
-    let (other_4xx, server_error) = (other_4xx?, server_error?);
-    Some(ErrorTable { codes, families, statuses, other_4xx, server_error, unavailable, other_error })
-}
-
-fn rows<'t>(errors: &mut Section<'t>, key: &str, mistakes: &Mistakes<'_>) -> Vec<(&'t str, Node<'t>)> {
-    let Some(mut table) = errors.take(key).and_then(|node| node.table(mistakes)) else { return Vec::new() };
-    if table.is_empty() {
-        mistakes.add(table.at, &table.path, "an empty table", "at least one row");
-    }
-    table.entries()
-}
-
-/// `21xxx`: as vendors write the family of all codes from 21000 to 21999.
-fn is_family(code: &str) -> bool {
-    let digits = code.trim_end_matches('x');
-    digits.len() < code.len() && !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// `"recipient"`, or a table that says more. `refused`: acceptance can't stand here.
-fn read_meaning(node: &Node<'_>, refused: bool, mistakes: &Mistakes<'_>) -> Option<Meaning> {
-    let (result, mut table) = if node.value.is_table() {
-        let mut table = node.table(mistakes)?;
-        let result = table.need("result", RESULTS, mistakes).and_then(|node| node.word(RESULTS, mistakes));
-        (result, Some(table))
-    } else {
-        (node.word(RESULTS, mistakes), None)
+        Some((name.to_owned(), read_template(&node, scope, false, mistakes)?))
     };
-    let scopes = "provider, country, sender";
-    let mut take = |key| table.as_mut().and_then(|table| table.take(key));
-    let scope = take("scope").map(|node| (node.word(scopes, mistakes), node));
-    let opted_out = take("opted_out").map(|node| (node.flag(mistakes), node));
-    if let Some(table) = table {
-        table.finish(&["result", "scope", "opted_out"], mistakes);
-    }
-    let result: AttemptResult = result?;
-    if refused && result == AttemptResult::Accepted {
-        node.wrong("any result but `accepted`", mistakes);
-    }
-    if let Some((_, node)) =
-        scope.as_ref().filter(|_| !matches!(result, AttemptResult::Provider | AttemptResult::Throttled))
-    {
-        node.wrong("a scope only with `provider` and `throttled`", mistakes);
-    }
-    if let Some((_, node)) = opted_out.as_ref().filter(|_| result != AttemptResult::Recipient) {
-        node.wrong("`opted_out` only with `recipient`", mistakes);
-    }
-    Some(Meaning {
-        result,
-        scope: scope.and_then(|(scope, _)| scope).unwrap_or_default(),
-        opted_out: opted_out.and_then(|(flag, _)| flag).unwrap_or_default(),
-    })
+    entries.into_iter().filter_map(claim).collect()
 }

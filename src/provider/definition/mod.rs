@@ -5,25 +5,30 @@
 //! is used by [`super::http`]: [`request`] fills its templates for one message, [`reply`] looks an answer up.
 //!
 //! A definition has no conditions: a leaf is there or, where its variable has no value, left out; a code
-//! has a row or it has none. What needs more is written in Rust beside this module.
+//! has a row or it has none; what depends on the language stands in a table ([`lookup`]). What needs more is
+//! written in Rust beside this module.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use self::load::load;
+use self::lookup::Lookups;
 use self::reply::{ErrorTable, ReplyShape, Row};
 use self::request::{Auth, Body, Header, Method, PathTemplate, Validity};
 use super::Reply;
 use crate::challenge::Channel;
 use crate::delivery::message::Template;
 use crate::delivery::verdict::{AttemptResult, Verdict};
+use crate::secret::Secret;
 
 mod load;
+pub mod lookup;
 mod reader;
 pub mod reply;
 pub mod request;
 pub mod variables;
+pub mod xml;
 
 /// One thing that is wrong in a definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +67,8 @@ pub struct Definition {
 /// What a definition asks of one of its settings.
 #[derive(Clone, Debug, Default)]
 pub struct SettingRule {
-    /// Whether it must be set.
-    pub required: bool,
+    /// Where it must be set.
+    pub required: Required,
     /// Whether its value must not be shown.
     pub secret: bool,
     /// The only values it may have; empty where any will do.
@@ -72,23 +77,42 @@ pub struct SettingRule {
     pub default: Option<Template>,
 }
 
+/// Where a setting must be set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Required {
+    /// Nowhere.
+    #[default]
+    Never,
+    /// Wherever the provider is configured.
+    Always,
+    /// For this channel, which the provider carries only where what it requires is set.
+    For(Channel),
+}
+
 impl SettingRule {
-    /// Whether it has a value whatever the operator sets.
+    /// Whether it has a value whatever the operator sets: on `channel`, or on all of them.
     #[must_use]
-    pub const fn is_always_there(&self) -> bool {
-        self.required || self.default.is_some()
+    pub fn is_always_there(&self, channel: Option<Channel>) -> bool {
+        let required = match self.required {
+            Required::Never => false,
+            Required::Always => true,
+            Required::For(one) => channel == Some(one),
+        };
+        required || self.default.is_some()
     }
 }
 
 /// How one channel of a provider is spoken.
 #[derive(Clone, Debug)]
 pub struct Dialect {
+    pub(super) base_url: Option<String>,
     pub(super) method: Method,
     pub(super) path: PathTemplate,
     pub(super) auth: Auth,
     pub(super) headers: Vec<Header>,
     pub(super) body: Body,
     pub(super) validity: Option<Validity>,
+    pub(super) lookups: Lookups,
     reply: ReplyShape,
     errors: ErrorTable,
 }
@@ -108,16 +132,27 @@ impl Definition {
         &self.name
     }
 
-    /// Where its requests go unless the operator says otherwise.
+    /// Where its requests of `channel` go unless the operator says otherwise.
     #[must_use]
-    pub fn base_url(&self) -> Option<&str> {
-        self.base_url.as_deref()
+    pub fn base_url(&self, channel: Channel) -> Option<&str> {
+        let own = self.dialect(channel).and_then(|dialect| dialect.base_url.as_deref());
+        own.or(self.base_url.as_deref())
     }
 
     /// The settings it takes.
     #[must_use]
     pub const fn settings(&self) -> &BTreeMap<String, SettingRule> {
         &self.settings
+    }
+
+    /// The channels that a provider with these settings carries: those of which it has something that they
+    /// require, or that require nothing of their own.
+    pub fn channels_with(&self, given: &BTreeMap<String, Secret>) -> impl Iterator<Item = Channel> {
+        let asked = move |channel: &Channel| {
+            let mut own = self.settings.iter().filter(|(_, rule)| rule.required == Required::For(*channel)).peekable();
+            own.peek().is_none() || own.any(|(key, _)| given.contains_key(key))
+        };
+        self.channels().filter(asked)
     }
 
     /// The channels it speaks.
@@ -155,8 +190,9 @@ impl Dialect {
 }
 
 /// The definitions that are compiled in, as (name, file, text).
-pub const BUILTIN: [(&str, &str, &str); 2] = [
+pub const BUILTIN: [(&str, &str, &str); 3] = [
     ("twilio", "config/providers/twilio.toml", include_str!("../../../config/providers/twilio.toml")),
+    ("vonage", "config/providers/vonage.toml", include_str!("../../../config/providers/vonage.toml")),
     ("webhook", "config/providers/webhook.toml", include_str!("../../../config/providers/webhook.toml")),
 ];
 

@@ -3,7 +3,9 @@
 //! The order, most telling first: a row for the very code, a row for the status, what a status means with
 //! every provider (a redirect is never followed, 401 is the credentials, 429 is a pause), a row for the
 //! code's family, and what the definition says of other 4xx and 5xx. Nothing that a 5xx says proves
-//! acceptance, and a 2xx proves it only by what the definition calls a proof.
+//! acceptance, and a 2xx proves it only by what the definition calls a proof. Where a 2xx speaks about each part
+//! of a long text by itself (`*` in a pointer), all of them have to be accepted; if only some are, the person
+//! gets something, so the message is in doubt.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,7 +21,8 @@ const LONGEST_CODE: usize = 64;
 /// Digits in a row from which a code that no row knows could be a number or somebody's one-time code.
 const TELLING_DIGITS: usize = 6;
 
-/// Where in an answer's body things are: JSON pointers, of which the first that finds something counts.
+/// Where in an answer's body things are: JSON pointers, of which the first that finds something counts. A
+/// segment `*` stands for every item of an array.
 #[derive(Clone, Debug, Default)]
 pub struct ReplyShape {
     /// The message's id.
@@ -199,15 +202,9 @@ fn judge_answer(
 }
 
 fn judge_success(shape: &ReplyShape, errors: &ErrorTable, status: u16, body: &Value) -> (Verdict, Row) {
-    let found = texts(body, &shape.error);
-    if !found.is_empty() {
-        let fallback = errors.other_error.unwrap_or(Meaning::from(AttemptResult::Unknown));
-        let (meaning, row) =
-            errors.by_code(&found).or_else(|| errors.by_family(&found)).unwrap_or((fallback, Row::OtherError));
-        if meaning.result != AttemptResult::Accepted {
-            return (refusal(shape, meaning, &row, &found, body), row);
-        }
-        return (acceptance(shape, body), row);
+    let parts: Vec<_> = items(body, &shape.error).iter().map(|part| texts(body, part)).collect();
+    if parts.iter().any(|codes| !codes.is_empty()) {
+        return judge_parts(shape, errors, &parts, body);
     }
     let mut verdict = acceptance(shape, body);
     if shape.proof.contains(&status) || verdict.message_id.is_some() {
@@ -215,6 +212,30 @@ fn judge_success(shape: &ReplyShape, errors: &ErrorTable, status: u16, body: &Va
     }
     verdict.result = AttemptResult::Unknown;
     (verdict.because("the answer does not say what was done"), Row::Common("a success without proof"))
+}
+
+/// What a 2xx means that has a code for each part of a message; most messages have one part.
+fn judge_parts(shape: &ReplyShape, errors: &ErrorTable, parts: &[Vec<String>], body: &Value) -> (Verdict, Row) {
+    let fallback = errors.other_error.unwrap_or(Meaning::from(AttemptResult::Unknown));
+    let mean = |codes: &Vec<String>| {
+        errors.by_code(codes).or_else(|| errors.by_family(codes)).unwrap_or((fallback, Row::OtherError))
+    };
+    let meanings: Vec<_> = parts.iter().map(mean).collect();
+    let is_taken = |(meaning, _): &&(Meaning, Row)| meaning.result == AttemptResult::Accepted;
+    let Some(refused) = meanings.iter().position(|meaning| !is_taken(&meaning)) else {
+        let row = meanings.into_iter().next().map_or(Row::Common("accepted"), |(_, row)| row);
+        return (acceptance(shape, body), row);
+    };
+    let (meaning, row) = &meanings[refused];
+    let verdict = refusal(shape, *meaning, row, &parts[refused], body);
+    if !meanings.iter().any(|meaning| is_taken(&meaning)) {
+        return (verdict, row.clone());
+    }
+    let mut taken = acceptance(shape, body);
+    taken.result = AttemptResult::Unknown;
+    taken.code = verdict.code;
+    taken.detail = verdict.detail;
+    (taken, Row::Common("only some parts were accepted"))
 }
 
 fn acceptance(shape: &ReplyShape, body: &Value) -> Verdict {
@@ -243,7 +264,18 @@ fn texts(body: &Value, pointers: &[String]) -> Vec<String> {
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
-    pointers.iter().filter_map(text).collect()
+    items(body, pointers).iter().flatten().filter_map(text).collect()
+}
+
+/// The pointers for each item of the arrays that they go through, one list an item; without a `*` one list.
+fn items(body: &Value, pointers: &[String]) -> Vec<Vec<String>> {
+    let lengths = pointers.iter().filter_map(|pointer| {
+        let (array, _) = pointer.split_once("/*")?;
+        Some(body.pointer(array)?.as_array().map_or(0, Vec::len))
+    });
+    let longest = lengths.max().unwrap_or(1);
+    let at = |item: usize| pointers.iter().map(|pointer| pointer.replacen("/*", &format!("/{item}"), 1)).collect();
+    (0..longest).map(at).collect()
 }
 
 /// An id that can stand in outcomes, logs and addresses as it is.

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::variables::Values;
+use super::xml::Element;
 use crate::delivery::message::Template;
 
 /// Why a request can't be made for a message. Shows names, never values.
@@ -28,6 +29,9 @@ pub enum Unfit {
     /// A value can't stand in a header.
     #[error("the value of header `{0}` can't stand in a header")]
     Header(String),
+    /// A value has a character that XML can't hold.
+    #[error("`{0}` has a character that can't stand in XML")]
+    Xml(String),
     /// A value can't stand in the path.
     #[error("a segment of the path is empty, made of dots, or has control characters")]
     Segment,
@@ -101,6 +105,15 @@ pub enum Auth {
         /// `whsec_` and base64; two of them, parted by a space, while they rotate.
         secret: Template,
     },
+    /// `Authorization: Bearer` with a JSON web token of our own making, signed with RS256.
+    Jwt {
+        /// An RSA private key in PEM.
+        key: Template,
+        /// What it claims beside `iat`, `exp` and `jti`.
+        claims: Vec<(String, Template)>,
+        /// How long one token is used, in seconds.
+        lifetime: u64,
+    },
 }
 
 /// A header beside those of the encoding and the authentication.
@@ -140,15 +153,33 @@ pub enum Body {
     Json(Tree),
 }
 
-/// One field of a form; of several templates it becomes several fields of one name.
+/// One field of a form; of several values it becomes several fields of one name.
 #[derive(Clone, Debug)]
 pub struct Field {
     pub(super) name: String,
     pub(super) optional: bool,
-    pub(super) values: Vec<Template>,
+    pub(super) values: Vec<Text>,
 }
 
-/// A JSON value whose strings are templates.
+/// What is a text to those who carry it.
+#[derive(Clone, Debug)]
+pub enum Text {
+    /// A text.
+    Plain(Template),
+    /// XML within it.
+    Xml(Element),
+}
+
+impl Text {
+    fn fill(&self, place: &str, values: &Values<'_>) -> Result<String, Unfit> {
+        match self {
+            Self::Plain(template) => fill(place, template, values),
+            Self::Xml(element) => element.fill(values),
+        }
+    }
+}
+
+/// A JSON value whose strings are filled.
 #[derive(Clone, Debug)]
 pub enum Tree {
     /// An object: key, whether it may be left out, value.
@@ -156,9 +187,9 @@ pub enum Tree {
     /// An array.
     Array(Vec<Tree>),
     /// A string.
-    Text(Template),
-    /// The time left, as a number.
-    Validity,
+    Text(Text),
+    /// A variable that is a number, as a number.
+    Number(String),
     /// A number or a boolean, as it stands.
     Literal(Value),
 }
@@ -185,8 +216,8 @@ impl Body {
 fn fill_form(fields: &[Field], values: &Values<'_>) -> Result<Bytes, Unfit> {
     let mut form = form_urlencoded::Serializer::new(String::new());
     for field in fields {
-        for template in &field.values {
-            if let Some(value) = leave_out(fill(&field.name, template, values), field.optional)? {
+        for text in &field.values {
+            if let Some(value) = leave_out(text.fill(&field.name, values), field.optional)? {
                 form.append_pair(&field.name, &value);
             }
         }
@@ -207,8 +238,8 @@ impl Tree {
                 Ok(Value::Object(object))
             }
             Self::Array(items) => items.iter().map(|item| item.fill(place, values)).collect(),
-            Self::Text(template) => fill(place, template, values).map(Value::String),
-            Self::Validity => values.validity.map(Value::from).ok_or_else(|| missing(place, "validity")),
+            Self::Text(text) => text.fill(place, values).map(Value::String),
+            Self::Number(name) => values.number(name).map(Value::from).ok_or_else(|| missing(place, name)),
             Self::Literal(value) => Ok(value.clone()),
         }
     }
@@ -245,7 +276,7 @@ impl Validity {
     }
 }
 
-fn fill(place: &str, template: &Template, values: &Values<'_>) -> Result<String, Unfit> {
+pub(super) fn fill(place: &str, template: &Template, values: &Values<'_>) -> Result<String, Unfit> {
     let lacking = || template.names().find(|name| values.get(name).is_none()).unwrap_or_default();
     template.fill(|name| values.get(name)).ok_or_else(|| missing(place, lacking()))
 }
@@ -255,7 +286,7 @@ fn missing(place: &str, variable: &str) -> Unfit {
 }
 
 /// An optional place whose variable has no value is left out.
-fn leave_out<T>(filled: Result<T, Unfit>, optional: bool) -> Result<Option<T>, Unfit> {
+pub(super) fn leave_out<T>(filled: Result<T, Unfit>, optional: bool) -> Result<Option<T>, Unfit> {
     match filled {
         Err(Unfit::Missing { .. }) if optional => Ok(None),
         other => other.map(Some),

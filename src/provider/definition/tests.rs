@@ -71,7 +71,7 @@ fn load_edited(from: &str, to: &str) -> Vec<String> {
 #[test]
 fn built_in_definitions_load() {
     let loaded = builtin().expect("valid");
-    assert_eq!(loaded.keys().map(AsRef::as_ref).collect::<Vec<_>>(), ["twilio", "webhook"]);
+    assert_eq!(loaded.keys().map(AsRef::as_ref).collect::<Vec<_>>(), ["twilio", "vonage", "webhook"]);
     assert_eq!(load_edited("to = ", "to = "), [""; 0]);
 }
 

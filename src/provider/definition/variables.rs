@@ -3,12 +3,16 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::lookup::{Cell, Lookups};
 use crate::challenge::{Address, Channel};
 use crate::provider::Message;
 use crate::secret::Secret;
 
 /// How a setting is written in a template: `{settings.account_sid}`.
 pub const SETTINGS: &str = "settings.";
+
+/// The time left: a number to those who speak JSON.
+pub(super) const VALIDITY: &str = "validity";
 
 /// A variable that stands in every message of some channels.
 struct Known {
@@ -21,7 +25,7 @@ struct Known {
 const EVERY: &[Channel] = &Channel::ALL;
 const DIALLED: &[Channel] = &[Channel::Sms, Channel::Voice];
 
-const KNOWN: [Known; 15] = [
+const KNOWN: [Known; 16] = [
     Known { name: "reference", channels: EVERY, may_lack: false },
     Known { name: "channel", channels: EVERY, may_lack: false },
     Known { name: "text", channels: EVERY, may_lack: false },
@@ -30,7 +34,8 @@ const KNOWN: [Known; 15] = [
     Known { name: "purpose", channels: EVERY, may_lack: false },
     Known { name: "tenant", channels: EVERY, may_lack: false },
     Known { name: "sender", channels: EVERY, may_lack: true },
-    Known { name: "validity", channels: EVERY, may_lack: false },
+    Known { name: "sender_digits", channels: EVERY, may_lack: true },
+    Known { name: VALIDITY, channels: EVERY, may_lack: false },
     Known { name: "to", channels: DIALLED, may_lack: false },
     Known { name: "to_digits", channels: DIALLED, may_lack: false },
     Known { name: "extension", channels: &[Channel::Voice], may_lack: true },
@@ -53,6 +58,8 @@ pub struct Values<'v> {
     pub settings: &'v BTreeMap<String, Secret>,
     /// The time left, in the definition's own unit and bounds.
     pub validity: Option<u64>,
+    /// The tables of the definition.
+    pub lookups: &'v Lookups,
 }
 
 impl<'v> Values<'v> {
@@ -69,12 +76,27 @@ impl<'v> Values<'v> {
             "purpose" => message.purpose.as_str().into(),
             "tenant" => message.tenant.as_str().into(),
             "sender" => Cow::Borrowed(message.sender.as_deref()?),
-            "validity" => self.validity?.to_string().into(),
+            "sender_digits" => Cow::Borrowed(message.sender.as_deref()?.trim_start_matches('+')),
+            VALIDITY => self.validity?.to_string().into(),
             _ => match name.strip_prefix(SETTINGS) {
                 Some(setting) => self.settings.get(setting)?.expose().into(),
-                None => of_address(&message.address, name)?.into(),
+                None => match self.lookups.get(name, message) {
+                    Some(Cell::Text(text)) => text.as_str().into(),
+                    Some(Cell::Number(number)) => number.to_string().into(),
+                    None => of_address(&message.address, name)?.into(),
+                },
             },
         })
+    }
+
+    /// The value of a variable that is a number.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u64> {
+        match self.lookups.get(name, self.message) {
+            Some(Cell::Number(number)) => Some(*number),
+            Some(Cell::Text(_)) => None,
+            None => self.validity.filter(|_| name == VALIDITY),
+        }
     }
 }
 
@@ -130,13 +152,16 @@ mod tests {
         ];
         for address in addresses {
             let message = message(address);
-            let values = Values { message: &message, settings: &BTreeMap::new(), validity: Some(60) };
+            let lookups = Lookups::default();
+            let values =
+                Values { message: &message, settings: &BTreeMap::new(), validity: Some(60), lookups: &lookups };
             for known in &KNOWN {
                 let expected = known.channels.contains(&message.channel());
                 assert_eq!(values.get(known.name).is_some(), expected, "{} on {}", known.name, message.channel());
             }
             assert_eq!(values.get("settings.none"), None);
-            assert_eq!(values.get("nothing"), None);
+            assert_eq!((values.get("nothing"), values.get("language.voice")), (None, None));
+            assert_eq!((values.number(VALIDITY), values.number("reference")), (Some(60), None));
         }
     }
 }

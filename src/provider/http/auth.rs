@@ -1,6 +1,7 @@
 //! The authentication schemes that a definition names, each a small piece of code with its published vectors.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -8,6 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use super::fill_from_settings;
+use super::jwt::TokenMaker;
 use crate::clock::Timestamp;
 use crate::delivery::message::Template;
 use crate::provider::definition::request::{Auth, Unfit, header_value};
@@ -20,6 +22,7 @@ pub(super) enum Credentials {
     /// The same header on every request.
     Header(HeaderName, HeaderValue),
     StandardWebhooks(Vec<WebhookKey>),
+    Jwt(Box<TokenMaker>),
 }
 
 /// Settings that a scheme can't use.
@@ -61,6 +64,13 @@ impl Credentials {
                 })?;
                 Ok(Self::StandardWebhooks(keys))
             }
+            Auth::Jwt { key, claims, lifetime } => {
+                let Some(pem) = fill(key) else { return Ok(Self::None) };
+                let claims = claims.iter().filter_map(|(name, value)| Some((name.clone(), fill(value)?))).collect();
+                let maker = TokenMaker::new(&pem, claims, Duration::from_secs(*lifetime));
+                let unusable = || unusable(&[key], "an RSA private key of 2048 to 8192 bits, in PEM");
+                maker.map(Box::new).map(Self::Jwt).ok_or_else(unusable)
+            }
         }
     }
 
@@ -69,6 +79,10 @@ impl Credentials {
         match self {
             Self::None => {}
             Self::Header(name, value) => drop(headers.insert(name.clone(), value.clone())),
+            Self::Jwt(maker) => {
+                let token = maker.bearer(now).ok_or_else(|| Unfit::Header(AUTHORIZATION.to_string()))?;
+                headers.insert(AUTHORIZATION, token);
+            }
             Self::StandardWebhooks(keys) => {
                 let seconds = now.as_millis().div_euclid(1_000);
                 let signatures: Vec<_> = keys.iter().map(|key| key.sign(id, seconds, body)).collect();

@@ -19,7 +19,7 @@ use url::Url;
 use self::auth::Credentials;
 use super::definition::request::{Method, Unfit};
 use super::definition::variables::{SETTINGS, Values};
-use super::definition::{Definition, SettingRule};
+use super::definition::{Definition, Required, SettingRule};
 use super::{Message, Provider, Reply};
 use crate::challenge::Channel;
 use crate::clock::{Clock, Timestamp};
@@ -29,6 +29,7 @@ use crate::secret::Secret;
 
 pub mod auth;
 mod exchange;
+mod jwt;
 pub mod retry_after;
 
 /// The most of an answer's body that is read, in bytes.
@@ -140,13 +141,12 @@ impl HttpProvider {
     /// Everything that is wrong with the settings.
     pub fn new(given: ProviderSettings, definition: Arc<Definition>, clock: Clock) -> Result<Self, Vec<SettingError>> {
         let mut mistakes = Mistakes { provider: given.name.clone(), found: Vec::new() };
-        let settings = resolve_settings(definition.settings(), &given.settings, &mut mistakes);
-        let default_base = given.base_url.as_deref().or(definition.base_url());
+        let settings = resolve_settings(&definition, &given.settings, &mut mistakes);
         let mut lines = BTreeMap::new();
-        for channel in definition.channels() {
+        for channel in definition.channels_with(&given.settings) {
             let (key, text) = match given.endpoints.get(&channel) {
                 Some(text) => (format!("endpoints.{channel}"), Some(text.as_str())),
-                None => ("base_url".to_owned(), default_base),
+                None => ("base_url".to_owned(), given.base_url.as_deref().or(definition.base_url(channel))),
             };
             let base = mistakes.address(&key, text);
             let credentials = definition.dialect(channel).map(|dialect| Credentials::new(&dialect.auth, &settings));
@@ -166,6 +166,11 @@ impl HttpProvider {
         }
     }
 
+    /// The channels that it carries: those of its definition that its settings are enough for.
+    pub fn channels(&self) -> impl Iterator<Item = Channel> {
+        self.lines.keys().copied()
+    }
+
     /// Its definition.
     #[must_use]
     pub const fn definition(&self) -> &Arc<Definition> {
@@ -182,7 +187,7 @@ impl HttpProvider {
             return Err(Unfit::Channel(channel));
         };
         let validity = dialect.validity.map(|validity| validity.of(message.validity));
-        let values = Values { message, settings: &self.settings, validity };
+        let values = Values { message, settings: &self.settings, validity, lookups: &dialect.lookups };
         let url = dialect.path.fill(&line.base, &values)?;
         let body = dialect.body.fill(&values)?;
         let mut headers = HeaderMap::new();
@@ -249,10 +254,12 @@ pub fn base_url(text: &str) -> Option<Url> {
 }
 
 fn resolve_settings(
-    rules: &BTreeMap<String, SettingRule>,
+    definition: &Definition,
     given: &BTreeMap<String, Secret>,
     mistakes: &mut Mistakes,
 ) -> BTreeMap<String, Secret> {
+    let rules = definition.settings();
+    let carried: Vec<_> = definition.channels_with(given).collect();
     for key in given.keys().filter(|key| !rules.contains_key(*key)) {
         let allowed = rules.keys().map(String::as_str).chain(RESERVED_SETTINGS).collect::<Vec<_>>().join(", ");
         mistakes.add(key, format!("unknown key `{key}`"), allowed);
@@ -260,8 +267,16 @@ fn resolve_settings(
     let mut settings = BTreeMap::new();
     for (key, rule) in rules {
         match given.get(key) {
-            None if rule.required => mistakes.add(key, "nothing", "a value: it is required"),
-            None => {}
+            None => match rule.required {
+                Required::Always => mistakes.add(key, "nothing", "a value: it is required"),
+                Required::For(channel) if carried.contains(&channel) => {
+                    mistakes.add(key, "nothing", format!("a value: {channel} requires it"));
+                }
+                Required::For(channel) if carried.is_empty() => {
+                    mistakes.add(key, "nothing", format!("a value, for {channel}; one channel has to be there"));
+                }
+                Required::For(_) | Required::Never => {}
+            },
             Some(value) if value.is_empty() => mistakes.add(key, "an empty text", "a value, or no such key"),
             Some(value) if !rule.one_of.is_empty() && !rule.one_of.iter().any(|word| word == value.expose()) => {
                 let found = if rule.secret { "another value".to_owned() } else { format!("`{}`", value.expose()) };
