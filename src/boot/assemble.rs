@@ -13,7 +13,7 @@ use crate::config::{ConfigError, Origin, Place, ProviderEntry, Settings, texts};
 use crate::delivery::message::Texts;
 use crate::delivery::policy::Policy;
 use crate::provider::Roster;
-use crate::provider::definition::{self, Definition};
+use crate::provider::definition::{self, Definition, Dialect, Required};
 use crate::provider::http::{HttpProvider, ProviderSettings};
 use crate::worker::pressure::LaneSettings;
 
@@ -44,23 +44,26 @@ pub fn assemble(settings: &Settings, clock: &Clock) -> Result<Parts, Vec<ConfigE
         errors.extend(wrong);
         Texts::default()
     });
-    let (mut roster, mut used) = (Roster::default(), BTreeMap::new());
+    let (mut roster, mut used, mut carried) = (Roster::default(), BTreeMap::new(), BTreeMap::new());
     for entry in &settings.providers {
         let Some(definition) = kinds.get(entry.kind.as_str()) else {
             errors.push(unknown_kind(entry, &kinds));
             continue;
         };
         match provider(entry, definition, clock) {
-            Ok(provider) => roster.insert(Arc::new(provider)),
+            Ok(provider) => {
+                carried.insert(Arc::clone(&entry.name), channels(entry, &provider, &mut errors));
+                roster.insert(Arc::new(provider));
+            }
             Err(wrong) => errors.extend(wrong),
         }
         used.insert(Arc::clone(&entry.name), Arc::clone(definition));
     }
-    check_routes(settings, &used, &mut errors);
+    check_routes(settings, &used, &carried, &mut errors);
     if !errors.is_empty() {
         return Err(errors);
     }
-    let channels_of = |name: &str| used.get(name).map(|d| d.channels().collect()).unwrap_or_default();
+    let channels_of = |name: &str| carried.get(name).cloned().unwrap_or_default();
     Ok(Parts {
         policy: settings.policy(channels_of),
         texts,
@@ -141,16 +144,41 @@ fn provider(
     }
 }
 
-fn check_routes(settings: &Settings, used: &BTreeMap<Arc<str>, Arc<Definition>>, errors: &mut Vec<ConfigError>) {
+/// The channels that a provider carries as it is configured: what it can't do without is there.
+fn channels(entry: &ProviderEntry, provider: &HttpProvider, errors: &mut Vec<ConfigError>) -> Vec<Channel> {
+    let definition = provider.definition();
+    let lacks_sender = |channel: Channel| {
+        definition.dialect(channel).is_some_and(Dialect::needs_sender) && entry.per_channel(channel).senders.is_empty()
+    };
+    let carried: Vec<_> = provider.channels().filter(|channel| !lacks_sender(*channel)).collect();
+    if carried.is_empty() {
+        let origin = Origin { path: format!("providers.{}.senders", entry.name), ..entry.origin.clone() };
+        errors.push(ConfigError::new(origin, "no sender", "one sender or more: nothing can be sent without"));
+    }
+    carried
+}
+
+fn check_routes(
+    settings: &Settings,
+    used: &BTreeMap<Arc<str>, Arc<Definition>>,
+    carried: &BTreeMap<Arc<str>, Vec<Channel>>,
+    errors: &mut Vec<ConfigError>,
+) {
     for route in &settings.routes {
+        let channel = route.rule.channel;
         for (name, origin) in route.rule.providers.iter().zip(&route.provider_origins) {
-            let Some(definition) = used.get(name) else { continue };
-            if !definition.channels().any(|channel| channel == route.rule.channel) {
-                let channels: Vec<_> = definition.channels().map(Channel::as_str).collect();
-                let allowed =
-                    format!("a provider of {}; \"{name}\" carries {}", route.rule.channel, channels.join(", "));
-                errors.push(ConfigError::new(origin.clone(), format!("\"{name}\""), allowed));
+            let (Some(definition), Some(carried)) = (used.get(name), carried.get(name)) else { continue };
+            if carried.contains(&channel) {
+                continue;
             }
+            let channels: Vec<_> = carried.iter().map(|channel| channel.as_str()).collect();
+            let mut allowed = format!("a provider of {channel}; \"{name}\" carries {}", channels.join(", "));
+            if definition.dialect(channel).is_some() {
+                let required = definition.settings().iter().filter(|(_, rule)| rule.required == Required::For(channel));
+                let needed: Vec<_> = required.map(|(key, _)| key.as_str()).chain(["senders"]).collect();
+                allowed = format!("{allowed}; for {channel} it needs {}", needed.join(", "));
+            }
+            errors.push(ConfigError::new(origin.clone(), format!("\"{name}\""), allowed));
         }
     }
 }
@@ -194,4 +222,87 @@ fn definition_error(wrong: definition::DefinitionError) -> ConfigError {
 fn unreadable(path: &Path, why: &std::io::Error) -> ConfigError {
     let place = Place::File { file: path.display().to_string().into(), line: 1, column: 1 };
     ConfigError::plain(Origin { place, path: String::new() }, format!("a path that can't be read: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulator::{VONAGE_PRIVATE_KEY, VONAGE_PUBLIC_KEY};
+
+    const TWILIO: &str = "[providers.p]\nkind = \"twilio\"\naccount_sid = \"AC1\"\nauth_token = \"t\"\n";
+    const SMS: &str = "api_key = \"k\"\napi_secret = \"s\"\n";
+
+    fn put_together(toml: &str) -> Result<Parts, Vec<String>> {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("courier.toml");
+        let broker = "[broker]\nurl = \"memory:\"\n";
+        std::fs::write(&file, format!("{broker}{toml}")).expect("written");
+        let settings = Settings::load(Some(&file), std::iter::empty()).unwrap_or_else(|errors| panic!("{errors:?}"));
+        assemble(&settings, &Clock::system()).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    }
+
+    fn carried(toml: &str) -> Vec<Channel> {
+        let parts = put_together(toml).unwrap_or_else(|errors| panic!("{errors:?}"));
+        parts.policy.providers.iter().map(|provider| provider.channel).collect()
+    }
+
+    fn vonage(settings: &str) -> String {
+        format!("[providers.p]\nkind = \"vonage\"\n{settings}")
+    }
+
+    fn calls(key: &str) -> String {
+        format!("application_id = \"a\"\nprivate_key = \"\"\"{key}\"\"\"\n")
+    }
+
+    #[track_caller]
+    fn assert_refused(toml: &str, expected: &str) {
+        let errors = put_together(toml).err().expect("refused");
+        assert!(errors.iter().any(|error| error.contains(expected)), "{expected}\nin {errors:#?}");
+        assert!(!errors.concat().contains("KEY-----"), "{errors:#?}");
+    }
+
+    #[test]
+    fn a_provider_carries_what_its_settings_and_senders_are_enough_for() {
+        use Channel::{Sms, Voice};
+        let senders = |senders: &str| format!("senders = [{senders}]\n");
+        let (number, name) = (senders("\"+15005550006\""), senders("\"Contoso\""));
+        for (toml, expected) in [
+            (format!("{TWILIO}{number}"), [Sms, Voice].as_slice()),
+            (format!("{TWILIO}{name}"), &[Sms]),
+            (format!("{TWILIO}{name}voice = {{ {} }}", number.trim()), &[Sms, Voice]),
+            (format!("{TWILIO}messaging_service_sid = \"MG1\""), &[Sms]),
+            (vonage(&format!("{SMS}{number}")), &[Sms]),
+            (vonage(&format!("{}{number}", calls(VONAGE_PRIVATE_KEY))), &[Voice]),
+            (vonage(&format!("{SMS}{}{number}", calls(VONAGE_PRIVATE_KEY))), &[Sms, Voice]),
+        ] {
+            assert_eq!(carried(&toml), expected, "{toml}");
+        }
+    }
+
+    #[test]
+    fn what_a_channel_lacks_is_told() {
+        let number = "senders = [\"+15005550006\"]\n";
+        let route = |channel: &str| format!("[[routes]]\nchannel = \"{channel}\"\nproviders = [\"p\"]\n");
+        let half = vonage(&format!("{number}api_key = \"k\"\n"));
+        assert_refused(&half, "providers.p.api_secret: nothing; allowed: a value: sms requires it");
+        let neither = vonage(number);
+        assert_refused(
+            &neither,
+            "providers.p.api_key: nothing; allowed: a value, for sms; one channel has to be there",
+        );
+        assert_refused(&neither, "providers.p.private_key: nothing; allowed: a value, for voice");
+        assert_refused(&vonage(SMS), "providers.p.senders: no sender; allowed: one sender or more");
+        let no_calls = format!("{}{}", vonage(&format!("{SMS}{number}")), route("voice"));
+        assert_refused(&no_calls, "carries sms; for voice it needs application_id, private_key, senders");
+        let no_number = format!("{TWILIO}senders = [\"Contoso\"]\n{}", route("voice"));
+        assert_refused(&no_number, "a provider of voice; \"p\" carries sms; for voice it needs senders");
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_told_and_not_shown() {
+        let expected = "providers.p.private_key: a value that can't be used; allowed: an RSA private key of 2048";
+        for key in ["hunter2", VONAGE_PUBLIC_KEY] {
+            assert_refused(&vonage(&format!("{}senders = [\"+15005550006\"]\n", calls(key))), expected);
+        }
+    }
 }

@@ -115,10 +115,15 @@ struct Limits {
 }
 
 impl ProviderEntry {
-    /// What applies on `channel`: what is said for it, else what is said for the provider.
+    /// What applies on `channel`: what is said for it, else what is said for the provider. Of the provider's
+    /// senders, calls have the numbers.
     #[must_use]
     pub fn per_channel(&self, channel: Channel) -> ChannelSettings {
-        let (own, common) = (self.by_channel.get(channel).clone(), self.common.clone());
+        let (own, mut common) = (self.by_channel.get(channel).clone(), self.common.clone());
+        if channel == Channel::Voice {
+            // Names sign text messages; nobody is called from one.
+            common.senders.iter_mut().for_each(|senders| senders.retain(|sender| is_number(&sender.from)));
+        }
         ChannelSettings {
             senders: own.senders.or(common.senders).unwrap_or_default(),
             rate: own.rate.or(common.rate),
@@ -206,6 +211,9 @@ fn provider(name: Arc<str>, mut section: Section<'_>) -> Option<ProviderEntry> {
             return Limits::default();
         };
         let limits = limits(&mut section);
+        if channel == Channel::Voice {
+            refuse_names(&section, limits.senders.as_deref().unwrap_or_default());
+        }
         section.finish();
         limits
     });
@@ -268,6 +276,19 @@ fn senders(item: Item<'_>) -> Option<Vec<SenderPolicy>> {
         }
     }
     Some(senders.into_iter().map(|(_, sender)| sender).collect())
+}
+
+/// Whether calls can come from it.
+fn is_number(sender: &str) -> bool {
+    let digits = sender.strip_prefix('+').unwrap_or(sender);
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn refuse_names(section: &Section<'_>, senders: &[SenderPolicy]) {
+    for sender in senders.iter().filter(|sender| !is_number(&sender.from)) {
+        let found = format!("the sender {:?}", sender.from);
+        section.cx.error(ConfigError::new(section.at("senders"), found, "numbers: nobody is called from a name"));
+    }
 }
 
 fn sender(item: Item<'_>) -> Option<SenderPolicy> {

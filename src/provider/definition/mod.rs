@@ -183,6 +183,12 @@ impl Dialect {
         reply::judge(&self.reply, &self.errors, reply)
     }
 
+    /// Whether no message can be sent without a sender.
+    #[must_use]
+    pub fn needs_sender(&self) -> bool {
+        self.body.asks_for(&|name| variables::SENDERS.contains(&name))
+    }
+
     /// Every row of its error table: what recorded conversations have to cover.
     pub fn rows(&self) -> impl Iterator<Item = Row> {
         self.errors.rows()

@@ -171,6 +171,13 @@ pub enum Text {
 }
 
 impl Text {
+    fn asks_for(&self, is_meant: &impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::Plain(template) => template.names().any(is_meant),
+            Self::Xml(element) => element.asks_for(is_meant),
+        }
+    }
+
     fn fill(&self, place: &str, values: &Values<'_>) -> Result<String, Unfit> {
         match self {
             Self::Plain(template) => fill(place, template, values),
@@ -204,6 +211,17 @@ impl Body {
         }
     }
 
+    /// Whether it can't be made without a variable that `is_meant`.
+    pub(super) fn asks_for(&self, is_meant: &impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::Form(fields) => {
+                let mut needed = fields.iter().filter(|field| !field.optional).flat_map(|field| &field.values);
+                needed.any(|text| text.asks_for(is_meant))
+            }
+            Self::Json(tree) => tree.asks_for(is_meant),
+        }
+    }
+
     /// The bytes for one message.
     pub fn fill(&self, values: &Values<'_>) -> Result<Bytes, Unfit> {
         match self {
@@ -226,6 +244,16 @@ fn fill_form(fields: &[Field], values: &Values<'_>) -> Result<Bytes, Unfit> {
 }
 
 impl Tree {
+    fn asks_for(&self, is_meant: &impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::Object(entries) => entries.iter().any(|(_, optional, tree)| !optional && tree.asks_for(is_meant)),
+            Self::Array(items) => items.iter().any(|item| item.asks_for(is_meant)),
+            Self::Text(text) => text.asks_for(is_meant),
+            Self::Number(name) => is_meant(name),
+            Self::Literal(_) => false,
+        }
+    }
+
     fn fill(&self, place: &str, values: &Values<'_>) -> Result<Value, Unfit> {
         match self {
             Self::Object(entries) => {

@@ -14,6 +14,9 @@ pub const SETTINGS: &str = "settings.";
 /// The time left: a number to those who speak JSON.
 pub(super) const VALIDITY: &str = "validity";
 
+/// Whom the message is from, as the operator wrote it, and without the `+` of a number.
+pub(super) const SENDERS: [&str; 2] = ["sender", "sender_digits"];
+
 /// A variable that stands in every message of some channels.
 struct Known {
     name: &'static str,

@@ -30,6 +30,16 @@ pub enum Child {
 }
 
 impl Element {
+    /// Whether it can't be made without a variable that `is_meant`.
+    pub(super) fn asks_for(&self, is_meant: &impl Fn(&str) -> bool) -> bool {
+        let mut needed = self.attributes.iter().filter(|(_, optional, _)| !optional);
+        needed.any(|(_, _, template)| template.names().any(is_meant))
+            || self.children.iter().any(|child| match child {
+                Child::Text(template) => template.names().any(is_meant),
+                Child::Element(element) => element.asks_for(is_meant),
+            })
+    }
+
     /// The element for one message, without a declaration.
     pub(super) fn fill(&self, values: &Values<'_>) -> Result<String, Unfit> {
         let mut xml = String::new();
