@@ -1,10 +1,8 @@
 //! Loading finds every mistake, and whatever a message holds stays a value.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
@@ -58,6 +56,32 @@ other_error = "transient"
 [errors.codes]
 101 = "recipient"
 1xx = "content"
+[sms.encoding]
+gsm7 = { alphabet = "gsm" }
+ucs2 = { alphabet = "all" }
+[settings.application]
+required = "voice"
+[settings.private_key]
+required = "voice"
+secret = true
+[voice]
+base_url = "https://voice.example.com"
+method = "POST"
+path = "/calls"
+[voice.auth]
+scheme = "jwt"
+key = "{settings.private_key}"
+claims = { application = "{settings.application}" }
+lifetime = 900
+[voice.json]
+to = "{to}"
+style = "{language.style}"
+says = { xml = { element = "Say", attributes = { lang = "{language.tag}", "from?" = "{sender}" }, children = ["{text}"] } }
+[voice.language]
+default = { tag = "en-US", style = 0 }
+pt-BR = { tag = "pt-BR", style = 1 }
+[voice.reply]
+id = "/id"
 "#;
 
 fn load_edited(from: &str, to: &str) -> Vec<String> {
@@ -136,6 +160,50 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("https://sms", "ftp://sms", "test.toml:1: base_url: found `ftp://sms.example.com/api/`"),
     ("[sms]\nmethod", "[smss]\nmethod", "found unknown key `smss`"),
     ("flag = true", "flag = ", "test.toml:21: "),
+    ("gsm7 = {", "gsm = {", "test.toml:44: sms.encoding.gsm: found `gsm`; allowed: gsm7, ucs2, each once"),
+    ("gsm7 = {", "gsm = {", "test.toml:43: sms.encoding.gsm7: found nothing; allowed: a row for each of gsm7"),
+    ("\"all\"", "1", "test.toml:45: sms.encoding.ucs2: found other columns than in the first row; allowed: the same"),
+    ("style = 1", "stile = 1", "voice.language.pt-BR: found other columns than in the first row"),
+    ("style = 1", "style = -1", "voice.language.pt-BR.style: found `-1`; allowed: a whole number from 0"),
+    ("default = { tag", "en = { tag", "voice.language.default: found nothing; allowed: the row of all other languages"),
+    ("pt-BR = ", "DEFAULT = ", "voice.language.DEFAULT: found `DEFAULT`; allowed: `default` and language tags"),
+    ("pt-BR = ", "portuguese-of-Brazil = ", "found `portuguese-of-Brazil`; allowed: `default` and language tags"),
+    (
+        "{language.tag}",
+        "{language.tga}",
+        "voice.json.says.xml.attributes.lang: found unknown variable `{language.tga}`",
+    ),
+    ("{language.tag}", "{encoding.alphabet}", "found unknown variable `{encoding.alphabet}`; allowed: channel, code"),
+    (
+        "element = \"Say\"",
+        "element = \"Say what\"",
+        "voice.json.says.xml.element: found `Say what`; allowed: a name of XML",
+    ),
+    ("lang = ", "\"la<ng\" = ", "voice.json.says.xml.attributes.la<ng: found `la<ng`; allowed: a name of XML"),
+    (
+        "children = [\"{text}\"]",
+        "child = [\"{text}\"]",
+        "voice.json.says.xml.child: found unknown key `child`; allowed: element",
+    ),
+    ("[\"{text}\"]", "[{ name = \"a\" }]", "voice.json.says.xml.children[0].element: found nothing"),
+    (
+        "required = \"voice\"",
+        "required = \"fax\"",
+        "settings.application.required: found `fax`; allowed: true, false, sms",
+    ),
+    (
+        "required = \"voice\"",
+        "required = \"sms\"",
+        "voice.auth.claims.application: found `{settings.application}`, which may be",
+    ),
+    ("lifetime = 900", "lifetime = 5", "voice.auth.lifetime: found `5`; allowed: a whole number from 60 to 86400"),
+    ("claims = { application", "claims = { iat", "voice.auth.claims.iat: found `iat`; allowed: claims other than iat"),
+    ("https://voice.", "https://u@voice.", "voice.base_url: found `https://u@voice.example.com`; allowed: an http"),
+    (
+        "base_url = \"https://voice",
+        "baseurl = \"https://voice",
+        "voice.baseurl: found unknown key `baseurl`; allowed: base_url",
+    ),
 ];
 
 #[test]
@@ -148,7 +216,7 @@ fn each_mistake_is_told_with_its_line_and_what_is_allowed() {
 
 #[test]
 fn all_mistakes_are_told_at_once() {
-    let text = WHOLE.replace("{text}", "{txet}").replace("\"content\"", "\"spam\"").replace("unit = \"s\"", "");
+    let text = WHOLE.replacen("{text}", "{txet}", 1).replace("\"content\"", "\"spam\"").replace("unit = \"s\"", "");
     let found = Definition::parse("test", "test.toml", &text).expect_err("three mistakes");
     let lines: Vec<_> = found.iter().map(|mistake| (mistake.line, mistake.path.as_str())).collect();
     assert_eq!(lines, [(19, "sms.json.text"), (25, "sms.validity.unit"), (42, "errors.codes.1xx")]);
@@ -252,7 +320,7 @@ fn mistakes_in_settings_are_all_told_and_show_no_secret() {
     let found = HttpProvider::new(given, definition, Clock::system()).err().expect("five mistakes");
     let told: Vec<_> = found.iter().map(ToString::to_string).collect();
     for part in [
-        "providers.p.accuont: found unknown key `accuont`; allowed: account, key, mode, kind",
+        "providers.p.accuont: found unknown key `accuont`; allowed: account, application, key, mode, private_key, kind",
         "providers.p.account: found nothing; allowed: a value: it is required",
         "providers.p.mode: found `c`; allowed: a, b",
         "providers.p.base_url: found an address that can't be used",
@@ -264,178 +332,4 @@ fn mistakes_in_settings_are_all_told_and_show_no_secret() {
     assert!(!told.concat().contains("hunter2"), "{told:#?}");
 }
 
-static BUILT_IN: LazyLock<BTreeMap<Arc<str>, Arc<Definition>>> = LazyLock::new(|| builtin().expect("valid"));
-static WEBHOOK: LazyLock<HttpProvider> = LazyLock::new(|| provider(BUILT_IN["webhook"].as_ref().clone(), &[]));
-static WHOLE_PROVIDER: LazyLock<HttpProvider> = LazyLock::new(|| whole(&[("account", "AC1")]));
-
-/// Anything, and often what means something to some syntax.
-fn hostile() -> impl Strategy<Value = String> {
-    prop_oneof![
-        any::<String>(),
-        prop::collection::vec(
-            prop::sample::select(vec![
-                "\r\n",
-                "\0",
-                "\"",
-                "'",
-                "&a=b",
-                "+",
-                "%00",
-                "%2e%2e",
-                "{code}",
-                "{{",
-                "}",
-                "/",
-                "\\",
-                "?",
-                "#",
-                "..",
-                "<Say>",
-                "]]>",
-                "\u{202e}",
-                "😀",
-                "é",
-                " ",
-                "X-Evil: 1",
-                "\u{7f}",
-            ]),
-            0..8
-        )
-        .prop_map(|parts| parts.concat()),
-    ]
-}
-
-fn hostile_message() -> impl Strategy<Value = Message> {
-    (hostile(), hostile(), hostile(), hostile(), hostile()).prop_map(|(text, sender, code, tenant, purpose)| Message {
-        text: Secret::new(text),
-        sender: Some(sender.into()),
-        code: Some(Secret::new(code)),
-        tenant,
-        purpose,
-        ..message()
-    })
-}
-
-/// Any answer; its body often has what a definition looks for.
-fn any_reply() -> impl Strategy<Value = Reply> {
-    let scalar = prop_oneof![
-        any::<String>().prop_map(Value::from),
-        any::<u64>().prop_map(Value::from),
-        prop::sample::select(vec!["21211", "30007", "accepted", "recipient", "481516"]).prop_map(Value::from),
-        Just(Value::Null),
-    ];
-    let keys = prop::sample::select(vec!["sid", "id", "code", "error_code", "result", "message", "num_segments"]);
-    let json = prop::collection::btree_map(keys, scalar, 0..5)
-        .prop_map(|object| serde_json::json!(object).to_string().into_bytes());
-    let body = prop_oneof![json, prop::collection::vec(any::<u8>(), 0..200)];
-    let hint = prop::option::of((0u64..86_400).prop_map(Duration::from_secs));
-    prop_oneof![
-        4 => (100u16..1_000, hint, body)
-            .prop_map(|(status, retry_after, body)| Reply::Answered { status, retry_after, body: body.into() }),
-        1 => (100u16..1_000, any::<String>()).prop_map(|(status, why)| Reply::Torn { status, why }),
-        1 => any::<String>().prop_map(|why| Reply::NotSent { why }),
-        1 => any::<String>().prop_map(|why| Reply::InDoubt { why }),
-    ]
-}
-
-proptest! {
-    #[test]
-    fn no_answer_breaks_what_holds_for_every_definition(reply in any_reply(), webhook in any::<bool>()) {
-        let definition = &BUILT_IN[if webhook { "webhook" } else { "twilio" }];
-        let verdict = definition.classify(Channel::Sms, &reply);
-        match &reply {
-            Reply::NotSent { .. } => prop_assert_eq!(verdict.result, AttemptResult::Transient),
-            Reply::InDoubt { .. } => prop_assert_eq!(verdict.result, AttemptResult::Unknown),
-            Reply::Answered { status, .. } | Reply::Torn { status, .. } => match status {
-                300..400 => prop_assert_eq!(verdict.result, AttemptResult::Provider),
-                500..600 => prop_assert_ne!(verdict.result, AttemptResult::Accepted),
-                100..200 | 600.. => prop_assert_eq!(verdict.result, AttemptResult::Unknown),
-                _ => {}
-            },
-        }
-        let shown = verdict.message_id.iter().chain(&verdict.code);
-        prop_assert!(shown.clone().all(|text| text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic())));
-        prop_assert!(verdict.code.as_deref() != Some("481516"), "a one-time code that came back as an error code");
-        prop_assert!(verdict.detail.as_ref().is_none_or(|detail| detail.chars().count() <= 256));
-        prop_assert!(verdict.result != AttemptResult::Accepted || verdict.retry_after.is_none());
-    }
-
-    #[test]
-    fn json_decodes_to_the_very_values(message in hostile_message()) {
-        let made = request(&WEBHOOK, &message);
-        let body: BTreeMap<String, Value> = serde_json::from_slice(&made.body).expect("JSON");
-        let expected = serde_json::json!({
-            "reference": "r-1", "channel": "sms", "to": "+14155552671", "from": message.sender,
-            "text": message.text.expose(), "code": message.code.as_ref().map(Secret::expose), "language": "en",
-            "purpose": message.purpose, "tenant": message.tenant, "expires_in": 91,
-        });
-        prop_assert_eq!(serde_json::to_value(&body).expect("JSON"), expected);
-    }
-
-    #[test]
-    fn a_header_has_the_very_value_or_is_refused(reference in hostile()) {
-        let message = Message { reference: reference.clone(), ..message() };
-        if let Ok(made) = WHOLE_PROVIDER.request(&message, Timestamp::EPOCH) {
-            prop_assert_eq!(made.headers.len(), 3);
-            prop_assert_eq!(made.headers["idempotency-key"].as_bytes(), reference.as_bytes());
-            prop_assert!(reference.bytes().all(|byte| matches!(byte, b' '..=b'~')));
-        }
-    }
-
-    #[test]
-    fn whatever_stands_in_a_file_it_is_loaded_or_refused(edit in hostile(), at in 0..WHOLE.len()) {
-        if WHOLE.is_char_boundary(at) {
-            let _ = Definition::parse("test", "test.toml", &format!("{}{edit}{}", &WHOLE[..at], &WHOLE[at..]));
-        }
-    }
-}
-
-proptest! {
-    // Each case builds a client, which reads the system's certificates.
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
-    #[test]
-    fn a_form_decodes_to_the_very_values(message in hostile_message(), service in hostile()) {
-        let twilio = BUILT_IN["twilio"].as_ref().clone();
-        let service = format!("MG{service}");
-        let settings = [("account_sid", "AC1"), ("auth_token", "t"), ("messaging_service_sid", service.as_str())];
-        let made = request(&provider(twilio, &settings), &message);
-        let fields: Vec<(String, String)> = form_urlencoded::parse(&made.body).into_owned().collect();
-        let expected = [
-            ("To", "+14155552671"),
-            ("From", message.sender.as_deref().unwrap_or_default()),
-            ("MessagingServiceSid", &service),
-            ("Body", message.text.expose()),
-            ("ValidityPeriod", "91"),
-        ];
-        prop_assert_eq!(fields, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        prop_assert!(made.body.is_ascii());
-    }
-
-    #[test]
-    fn a_path_keeps_its_segments_and_its_host(account in hostile(), reference in hostile()) {
-        let text = WHOLE.replace("Idempotency-Key = \"{reference}\"\n", "");
-        let definition = Definition::parse("test", "test.toml", &text).expect("valid");
-        let account = format!("a{account}");
-        let message = Message { reference: format!("r{reference}"), ..message() };
-        let provider = provider(definition, &[("account", &account), ("key", "k")]);
-        if account.contains(|c: char| c.is_ascii_control()) || reference.contains(|c: char| c.is_ascii_control()) {
-            prop_assert_eq!(provider.request(&message, Timestamp::EPOCH).err(), Some(request::Unfit::Segment));
-            return Ok(());
-        }
-        let made = request(&provider, &message);
-        prop_assert_eq!(made.url.host_str(), Some("example.com"));
-        prop_assert_eq!((made.url.query(), made.url.fragment()), (None, None));
-        // As a server reads it, from the text of the address.
-        let text = made.url.to_string();
-        let path = text.strip_prefix("https://example.com/").expect("the same host");
-        let segments: Vec<_> = path.split('/').map(percent_decoded).collect();
-        prop_assert_eq!(segments, ["base", "v1", account.as_str(), message.reference.as_str()].map(str::to_owned));
-    }
-}
-
-fn percent_decoded(segment: &str) -> String {
-    // A form decodes percent signs alike; what means more in a form than in a path is put out of the way.
-    let pair = format!("k={}", segment.replace('+', "%2B").replace('&', "%26"));
-    form_urlencoded::parse(pair.as_bytes()).next().map(|(_, value)| value.into_owned()).unwrap_or_default()
-}
+mod values;
