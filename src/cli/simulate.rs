@@ -7,7 +7,10 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use crate::boot;
 use crate::clock::Clock;
-use crate::simulator::{ACCOUNT_SID, AUTH_TOKEN, SIGNING_SECRET, Simulator, SimulatorSettings};
+use crate::simulator::{
+    ACCOUNT_SID, API_KEY, API_SECRET, APPLICATION_ID, AUTH_TOKEN, SIGNING_SECRET, Simulator, SimulatorSettings,
+    VONAGE_PRIVATE_KEY,
+};
 use crate::telemetry::LogFormat;
 
 #[derive(Debug, clap::Args)]
@@ -18,15 +21,17 @@ pub(super) struct Args {
 }
 
 /// What the last digits of a number ask for.
-const NUMBERS: [(&str, &str); 12] = [
-    ("77ccccc", "refused with the Twilio code ccccc"),
+const NUMBERS: [(&str, &str); 14] = [
+    ("77ccccc", "refused with the Twilio code ccccc; others say what it stands for"),
+    ("77000cc", "refused with the status cc of Vonage's text messages"),
+    ("7700ccc", "refused with the HTTP status ccc by Vonage's calls"),
     ("9900", "no answer, ever"),
     ("9901", "status 500"),
     ("9902", "the connection is reset, nothing taken"),
     ("9903", "taken, and the connection is reset"),
     ("9904", "status 503 with Retry-After: 1"),
     ("9905", "status 429 with Retry-After: 1"),
-    ("9906", "a success with an error inside"),
+    ("9906", "a success with an error inside; a call is refused"),
     ("9907", "a success that is no JSON"),
     ("9908", "a redirect"),
     ("9909", "taken after 300 ms"),
@@ -39,13 +44,8 @@ pub(super) async fn simulate(args: Args) -> Result<(), Failure> {
     let simulator = Simulator::start(settings, Clock::system())
         .await
         .map_err(|why| Failure::Service(format!("--listen {}: {why}", args.listen)))?;
-    let (twilio, webhook) = (simulator.base_url("twilio/primary"), simulator.base_url("webhook/gateway"));
-    println!("[providers.twilio]\nkind = \"twilio\"\nbase_url = \"{twilio}\"");
-    println!("account_sid = \"{ACCOUNT_SID}\"\nauth_token = \"{AUTH_TOKEN}\"\nsenders = [\"+15005550006\"]\n");
-    println!(
-        "[providers.gateway]\nkind = \"webhook\"\nbase_url = \"{webhook}\"\nsigning_secret = \"{SIGNING_SECRET}\"\n"
-    );
-    println!("# the name behind twilio/ and webhook/ is free; a number that ends in");
+    print!("{}", configuration(&simulator));
+    println!("# the name behind twilio/, vonage/ and webhook/ is free; a number that ends in");
     for (digits, what) in NUMBERS {
         println!("#   {digits:<8} {what}");
     }
@@ -56,4 +56,57 @@ pub(super) async fn simulate(args: Args) -> Result<(), Failure> {
     simulator.shutdown().await;
     println!("{total} requests received");
     Ok(())
+}
+
+/// What a configuration says to use it. The credentials are the ones that it knows, and no secret.
+fn configuration(simulator: &Simulator) -> String {
+    let [twilio, vonage, webhook] =
+        ["twilio/primary", "vonage/second", "webhook/gateway"].map(|entry| simulator.base_url(entry));
+    format!(
+        r#"[providers.twilio]
+kind = "twilio"
+base_url = "{twilio}"
+account_sid = "{ACCOUNT_SID}"
+auth_token = "{AUTH_TOKEN}"
+senders = ["+15005550006"]
+
+[providers.vonage]
+kind = "vonage"
+base_url = "{vonage}"
+api_key = "{API_KEY}"
+api_secret = "{API_SECRET}"
+application_id = "{APPLICATION_ID}"
+private_key = """
+{VONAGE_PRIVATE_KEY}"""
+senders = ["+15005550006"]
+
+[providers.gateway]
+kind = "webhook"
+base_url = "{webhook}"
+signing_secret = "{SIGNING_SECRET}"
+
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::assemble;
+    use crate::challenge::Channel;
+    use crate::config::Settings;
+
+    #[tokio::test]
+    async fn what_it_prints_is_a_configuration() {
+        let simulator = Simulator::start(SimulatorSettings::default(), Clock::system()).await.expect("a free port");
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("courier.toml");
+        std::fs::write(&file, configuration(&simulator)).expect("written");
+        let settings = Settings::load(Some(&file), std::iter::empty()).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let parts = assemble(&settings, &Clock::system()).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let carried: Vec<_> = parts.policy.providers.iter().map(|p| (p.name.as_ref(), p.channel)).collect();
+        let (sms, voice) = (Channel::Sms, Channel::Voice);
+        let expected = [("twilio", sms), ("twilio", voice), ("vonage", sms), ("vonage", voice), ("gateway", sms)];
+        assert_eq!(carried, expected);
+    }
 }

@@ -2,20 +2,22 @@
 //! the real ones in tests, in `demo` and in `simulate`.
 //!
 //! A provider is an entry such as `twilio/primary` or `webhook/gateway`: the kind (a built-in definition)
-//! and any name. Its requests go to [`Simulator::base_url`]. Each entry checks what the real one checks
-//! (credentials or signature, required fields, bounds), then does what its [`Mode`] says; in
+//! and any name. Its requests, also its calls, go to [`Simulator::base_url`]. Each entry checks what the real
+//! one checks (credentials, token or signature, required fields, bounds), then does what its [`Mode`] says; in
 //! [`Mode::Normal`] the last digits of the number decide:
 //!
 //! | number ends in | what happens |
 //! |---|---|
-//! | `77ccccc` | refused with the Twilio code `ccccc` (a webhook says the word that it stands for) |
+//! | `77ccccc` | refused with the Twilio code `ccccc`; others say what it stands for with them |
+//! | `77000cc` | refused with the status `cc` of Vonage's text messages |
+//! | `7700ccc` | refused with the HTTP status `ccc` by Vonage's calls, which have no codes |
 //! | `9900` | no answer, ever |
 //! | `9901` | status 500 |
 //! | `9902` | the connection is reset; the message was not taken |
 //! | `9903` | the message is taken, and the connection is reset before the answer |
 //! | `9904` | status 503 with `Retry-After: 1` |
 //! | `9905` | status 429 with `Retry-After: 1` |
-//! | `9906` | a success with an error inside: number unknown |
+//! | `9906` | a success with an error inside: number unknown; a call is refused |
 //! | `9907` | a success whose body is no JSON |
 //! | `9908` | a redirect |
 //! | `9909` | taken after 300 ms |
@@ -30,18 +32,24 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
+use axum::routing::{MethodRouter, post};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::connection::{Connections, Cord};
+use crate::challenge::Channel;
 use crate::clock::{Clock, Timestamp};
 use crate::secret::Secret;
 
@@ -79,7 +87,7 @@ pub enum Mode {
     Hang,
     /// Answers with this status and nothing else.
     Error(u16),
-    /// Refuses with this code: a Twilio code, or a word of the webhook's.
+    /// Refuses with this code: a Twilio code, a word of the webhook's, a status of Vonage's.
     Refuse(String),
     /// Answers with a success that has this error inside.
     FailWithin(String),
@@ -136,15 +144,17 @@ pub struct Received {
     pub at: Timestamp,
     /// Which entry.
     pub provider: String,
+    /// Whether it is a text message or a call.
+    pub channel: Channel,
     /// To which number.
     pub to: Secret,
     /// From whom.
     pub from: Option<String>,
-    /// What the person would read.
+    /// What the person would read; of a call what is said, as the protocol writes it.
     pub text: Secret,
     /// The sender's reference, where the protocol has one.
     pub reference: Option<String>,
-    /// How long the message was said to be worth delivering, in seconds.
+    /// How long the message was said to be worth delivering, or the phone to ring, in seconds.
     pub validity: Option<u64>,
     /// Whether it was taken: the person gets it.
     pub taken: bool,
@@ -161,6 +171,7 @@ struct Told {
 
 /// How the answers of one kind of provider look.
 trait Wire: Sync {
+    fn channel(&self) -> Channel;
     /// What a request says, if it is a right one; else what is done about a wrong one.
     fn read(&self, request: &Incoming) -> Result<Told, Mode>;
     fn taken(&self, id: u64, to: &str) -> Response;
@@ -175,6 +186,20 @@ struct Incoming {
     headers: HeaderMap,
     body: Bytes,
     now: Timestamp,
+}
+
+impl Incoming {
+    /// Whether it signs in with this user and password.
+    fn is_basic(&self, username: &str, password: &str) -> bool {
+        let expected = format!("Basic {}", BASE64_STANDARD.encode(format!("{username}:{password}")));
+        let given = self.headers.get(AUTHORIZATION);
+        given.is_some_and(|given| verify_slices_are_equal(given.as_bytes(), expected.as_bytes()).is_ok())
+    }
+
+    /// Whether it says that it carries a form.
+    fn is_form(&self) -> bool {
+        self.headers.get(CONTENT_TYPE).is_some_and(|value| value == "application/x-www-form-urlencoded")
+    }
 }
 
 /// The simulated providers, on one listener.
@@ -233,11 +258,7 @@ impl Simulator {
         let addr = listener.local_addr()?;
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared { clock, keep: settings.keep, stop, state: Mutex::default() });
-        let routes = Router::new()
-            .route("/twilio/{entry}/2010-04-01/Accounts/{account}/Messages.json", post(to_twilio))
-            .route("/webhook/{entry}", post(to_webhook))
-            .with_state(Arc::clone(&shared))
-            .into_make_service_with_connect_info::<Cord>();
+        let routes = routes().with_state(Arc::clone(&shared)).into_make_service_with_connect_info::<Cord>();
         let stopped = shared.stop.clone().cancelled_owned();
         let serving = axum::serve(Connections(listener), routes).with_graceful_shutdown(stopped);
         let server = tokio::spawn(async move {
@@ -322,12 +343,12 @@ impl Shared {
             Ok(told) => told,
             Err(wrong) => return self.play(wire, wrong, 0, "", &cord).await,
         };
-        let (id, mode) = self.note(provider, &told, request.now);
+        let (id, mode) = self.note(provider, wire.channel(), &told, request.now);
         self.play(wire, mode, id, &told.to, &cord).await
     }
 
     /// Writes the request down: its number and what is done about it.
-    fn note(&self, provider: String, told: &Told, now: Timestamp) -> (u64, Mode) {
+    fn note(&self, provider: String, channel: Channel, told: &Told, now: Timestamp) -> (u64, Mode) {
         let mut book = self.book();
         let entry = book.entry(&provider);
         entry.total += 1;
@@ -344,6 +365,7 @@ impl Shared {
         book.received.push_back(Received {
             at: now,
             provider,
+            channel,
             to: Secret::new(told.to.as_str()),
             from: told.from.clone(),
             text: Secret::new(told.text.as_str()),
@@ -380,26 +402,34 @@ impl Shared {
     }
 }
 
-async fn to_twilio(
-    State(shared): State<Arc<Shared>>,
-    ConnectInfo(cord): ConnectInfo<Cord>,
-    Path((entry, account)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let request = Incoming { account: Some(account), headers, body, now: shared.clock.now() };
-    shared.serve(&twilio::Twilio, format!("twilio/{entry}"), cord, request).await
+/// The routes of all kinds of providers.
+fn routes() -> Router<Arc<Shared>> {
+    let account = "/twilio/{entry}/2010-04-01/Accounts/{account}";
+    Router::new()
+        .route(&format!("{account}/Messages.json"), serving(&twilio::Messages, "twilio"))
+        .route(&format!("{account}/Calls.json"), serving(&twilio::Calls, "twilio"))
+        .route("/vonage/{entry}/sms/json", serving(&vonage::Messages, "vonage"))
+        .route("/vonage/{entry}/v1/calls", serving(&vonage::Calls, "vonage"))
+        .route("/webhook/{entry}", serving(&webhook::Webhook, "webhook"))
 }
 
-async fn to_webhook(
-    State(shared): State<Arc<Shared>>,
-    ConnectInfo(cord): ConnectInfo<Cord>,
-    Path(entry): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let request = Incoming { account: None, headers, body, now: shared.clock.now() };
-    shared.serve(&webhook::Webhook, format!("webhook/{entry}"), cord, request).await
+/// What of a path is the entry's, and what the protocol's own.
+#[derive(Deserialize)]
+struct Place {
+    entry: String,
+    account: Option<String>,
+}
+
+fn serving(wire: &'static dyn Wire, kind: &'static str) -> MethodRouter<Arc<Shared>> {
+    let serve = async move |State(shared): State<Arc<Shared>>,
+                            ConnectInfo(cord): ConnectInfo<Cord>,
+                            Path(place): Path<Place>,
+                            headers: HeaderMap,
+                            body: Bytes| {
+        let request = Incoming { account: place.account, headers, body, now: shared.clock.now() };
+        shared.serve(wire, format!("{kind}/{}", place.entry), cord, request).await
+    };
+    post(serve)
 }
 
 #[cfg(test)]

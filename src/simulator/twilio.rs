@@ -1,17 +1,15 @@
-//! Twilio's Messages API as it answers.
+//! Twilio's Messages and Calls APIs as they answer.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::Json;
 use axum::http::StatusCode;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::{Incoming, Mode, Told, Wire};
+use crate::challenge::Channel;
 
 /// The account that it knows.
 pub const ACCOUNT_SID: &str = "AC5133000000000000000000000000000a";
@@ -23,34 +21,33 @@ const LONGEST_TEXT: usize = 1_600;
 /// The longest validity period, in seconds.
 const LONGEST_VALIDITY: u64 = 36_000;
 
-pub(super) struct Twilio;
+/// The longest instructions of a call, in characters.
+const LONGEST_TWIML: usize = 4_000;
+/// The longest that a phone may ring, in seconds.
+const LONGEST_RINGING: u64 = 600;
 
-impl Wire for Twilio {
+/// The Messages API.
+pub(super) struct Messages;
+
+/// The Calls API.
+pub(super) struct Calls;
+
+impl Wire for Messages {
+    fn channel(&self) -> Channel {
+        Channel::Sms
+    }
+
     fn read(&self, request: &Incoming) -> Result<Told, Mode> {
-        if !is_signed_in(request) {
-            return Err(refusal(20_003));
-        }
-        if request.account.as_deref() != Some(ACCOUNT_SID) {
-            return Err(refusal(20_404));
-        }
-        let media_type = request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if media_type != Some("application/x-www-form-urlencoded") {
-            return Err(Mode::Error(415));
-        }
-        let mut form: BTreeMap<String, String> = form_urlencoded::parse(&request.body).into_owned().collect();
-        let mut field = |name: &str| form.remove(name).filter(|value| !value.is_empty());
-        let to = field("To").ok_or_else(|| refusal(21_604))?;
-        let text = field("Body").ok_or_else(|| refusal(21_602))?;
-        let from = field("From").or_else(|| field("MessagingServiceSid")).ok_or_else(|| refusal(21_603))?;
-        let validity = field("ValidityPeriod").map(|text| text.parse().map_err(|_| refusal(90_007))).transpose()?;
+        let mut form = Form::read(request)?;
+        let to = form.take("To").ok_or_else(|| refusal(21_604))?;
+        let text = form.take("Body").ok_or_else(|| refusal(21_602))?;
+        let from = form.take("From").or_else(|| form.take("MessagingServiceSid")).ok_or_else(|| refusal(21_603))?;
+        let validity = form.number("ValidityPeriod", 1..=LONGEST_VALIDITY, 90_007)?;
         if !is_e164(&to) {
             return Err(refusal(21_211));
         }
         if text.chars().count() > LONGEST_TEXT {
             return Err(refusal(21_617));
-        }
-        if validity.is_some_and(|seconds| !(1..=LONGEST_VALIDITY).contains(&seconds)) {
-            return Err(refusal(90_007));
         }
         Ok(Told { to, from: Some(from), text, reference: None, validity })
     }
@@ -69,15 +66,82 @@ impl Wire for Twilio {
     }
 }
 
+impl Wire for Calls {
+    fn channel(&self) -> Channel {
+        Channel::Voice
+    }
+
+    fn read(&self, request: &Incoming) -> Result<Told, Mode> {
+        let mut form = Form::read(request)?;
+        let to = form.take("To").ok_or_else(|| refusal(21_201))?;
+        let from = form.take("From").ok_or_else(|| refusal(21_213))?;
+        let twiml = form.take("Twiml").ok_or_else(|| refusal(21_205))?;
+        let ringing = form.number("Timeout", 1..=LONGEST_RINGING, 20_001)?;
+        form.number("TimeLimit", 1..=86_400, 20_001)?;
+        if !is_e164(&to) {
+            return Err(refusal(21_211));
+        }
+        if !is_e164(&from) {
+            return Err(refusal(21_212));
+        }
+        let digits = form.take("SendDigits").unwrap_or_default();
+        let sound = digits.len() <= 32 && digits.bytes().all(|b| b.is_ascii_digit() || b"wW#*".contains(&b));
+        if !sound || twiml.chars().count() > LONGEST_TWIML {
+            return Err(refusal(20_001));
+        }
+        Ok(Told { to, from: Some(from), text: twiml, reference: None, validity: ringing })
+    }
+
+    fn taken(&self, id: u64, to: &str) -> Response {
+        let call = json!({
+            "sid": format!("CA{id:032x}"), "status": "queued", "to": to, "direction": "outbound-api", "queue_time": "0",
+            "answered_by": null, "price": null,
+        });
+        (StatusCode::CREATED, Json(call)).into_response()
+    }
+
+    fn refused(&self, code: &str) -> Response {
+        error(code.parse().unwrap_or(20_001))
+    }
+
+    /// A call has no error within its success.
+    fn failed_within(&self, _: u64, _: &str) -> Response {
+        error(13_224)
+    }
+}
+
+/// The fields of a request that is signed in and for the right account.
+struct Form(BTreeMap<String, String>);
+
+impl Form {
+    fn read(request: &Incoming) -> Result<Self, Mode> {
+        if !request.is_basic(ACCOUNT_SID, AUTH_TOKEN) {
+            return Err(refusal(20_003));
+        }
+        if request.account.as_deref() != Some(ACCOUNT_SID) {
+            return Err(refusal(20_404));
+        }
+        if !request.is_form() {
+            return Err(Mode::Error(415));
+        }
+        Ok(Self(form_urlencoded::parse(&request.body).into_owned().collect()))
+    }
+
+    fn take(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name).filter(|value| !value.is_empty())
+    }
+
+    /// The number of a field, if it is there; refused with `code` where it is none within `bounds`.
+    fn number(&mut self, name: &str, bounds: RangeInclusive<u64>, code: u32) -> Result<Option<u64>, Mode> {
+        let Some(text) = self.take(name) else { return Ok(None) };
+        let number = text.parse().ok().filter(|number| bounds.contains(number));
+        number.map(Some).ok_or_else(|| refusal(code))
+    }
+}
+
 /// A request that Twilio refuses.
 fn refusal(code: u32) -> Mode {
     Mode::Refuse(code.to_string())
-}
-
-fn is_signed_in(request: &Incoming) -> bool {
-    let expected = format!("Basic {}", BASE64_STANDARD.encode(format!("{ACCOUNT_SID}:{AUTH_TOKEN}")));
-    let given = request.headers.get(AUTHORIZATION);
-    given.is_some_and(|given| verify_slices_are_equal(given.as_bytes(), expected.as_bytes()).is_ok())
 }
 
 fn is_e164(text: &str) -> bool {

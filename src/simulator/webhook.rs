@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Incoming, Mode, Told, Wire};
+use crate::challenge::Channel;
 use crate::clock::Timestamp;
 use crate::provider::http::auth::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, WebhookKey};
 
@@ -30,6 +31,10 @@ struct Body {
 pub(super) struct Webhook;
 
 impl Wire for Webhook {
+    fn channel(&self) -> Channel {
+        Channel::Sms
+    }
+
     fn read(&self, request: &Incoming) -> Result<Told, Mode> {
         if !is_signed(request) {
             return Err(Mode::Error(401));
@@ -54,7 +59,7 @@ impl Wire for Webhook {
 }
 
 /// What a Twilio code stands for, so that one number means the same with every provider.
-fn word(code: &str) -> &str {
+pub(super) fn word(code: &str) -> &str {
     match code {
         "21211" | "21614" | "30004" | "30005" | "30006" => "recipient",
         "21610" => "opted_out",
