@@ -9,7 +9,9 @@ use mfa_courier::clock::Clock;
 use mfa_courier::config::Settings;
 use mfa_courier::provider::definition::builtin;
 use mfa_courier::provider::http::{HttpProvider, ProviderSettings};
-use mfa_courier::simulator::{ACCOUNT_SID, AUTH_TOKEN, SIGNING_SECRET};
+use mfa_courier::simulator::{
+    ACCOUNT_SID, API_KEY, API_SECRET, APPLICATION_ID, AUTH_TOKEN, SIGNING_SECRET, VONAGE_PRIVATE_KEY,
+};
 
 const LONG_SECRET: &str = "whsec_dGhpcnR5LXR3by1ieXRlcy1vZi1hbi1leGFtcGxlLWtleSE=";
 
@@ -77,15 +79,31 @@ fn the_example_for_production_is_right() {
     assert_eq!(settings.providers[0].per_channel(Channel::Sms).senders.len(), 2);
 }
 
+/// What stands in the example as a comment is as right as the rest.
+#[test]
+fn the_calls_of_the_example_for_production_are_right() {
+    let example = read("config/examples/production.toml");
+    let (_, after) = example.split_once("#[providers.vonage]").expect("Vonage, as a comment");
+    let (lines, _) = after.split_once("\n\n").expect("an end");
+    let toml = format!("[providers.vonage]{}", lines.replace("\n#", "\n"));
+    let secrets = [("vonage-api-secret", "secret"), ("vonage-private-key", VONAGE_PRIVATE_KEY)];
+    let env = [("VONAGE_API_KEY", "abcd1234"), ("VONAGE_APPLICATION_ID", APPLICATION_ID)];
+    let settings = load(&toml, &secrets, &env);
+    let rate = |channel| settings.providers[0].per_channel(channel).rate.map(|rate| rate.per_second);
+    assert_eq!((rate(Channel::Sms), rate(Channel::Voice)), (Some(30.0), Some(3.0)));
+}
+
 #[test]
 fn the_example_for_compose_is_right_and_knows_the_simulator() {
     let env = [("BROKER_URL", "amqp://courier:secret@rabbitmq:5672/%2f"), ("ADMIN_TOKEN", "an example of a token")];
     let settings = load(&read("config/examples/compose.toml"), &[], &env);
-    assert_eq!(providers_of_the_last_route(&settings), ["twilio", "gateway"]);
+    assert_eq!(providers_of_the_last_route(&settings), ["twilio", "vonage", "gateway"]);
     let setting = |nth: usize, key: &str| settings.providers[nth].settings[key].value.expose().to_owned();
     assert_eq!(setting(0, "account_sid"), ACCOUNT_SID);
     assert_eq!(setting(0, "auth_token"), AUTH_TOKEN);
-    assert_eq!(setting(1, "signing_secret"), SIGNING_SECRET);
+    let vonage = ["api_key", "api_secret", "application_id", "private_key"].map(|key| setting(1, key));
+    assert_eq!(vonage, [API_KEY, API_SECRET, APPLICATION_ID, VONAGE_PRIVATE_KEY]);
+    assert_eq!(setting(2, "signing_secret"), SIGNING_SECRET);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! world does it.
 
 mod bounds;
+mod calls;
 mod commands;
 mod kills;
 
