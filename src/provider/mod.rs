@@ -72,6 +72,11 @@ pub enum Reply {
         /// What went wrong.
         why: String,
     },
+    /// No request can be made of this message, now or later.
+    Unfit {
+        /// What is wrong with it.
+        why: String,
+    },
     /// Nothing of the request was written: it can't have been taken.
     NotSent {
         /// What went wrong.

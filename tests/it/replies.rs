@@ -81,6 +81,7 @@ async fn ask_with(provider: &HttpProvider, message: &Message) -> (Verdict, Strin
         Reply::Answered { status, .. } => format!("answered {status}"),
         Reply::Torn { status, .. } => format!("torn {status}"),
         Reply::NotSent { .. } => "not sent".to_owned(),
+        Reply::Unfit { .. } => "unfit".to_owned(),
         Reply::InDoubt { .. } => "in doubt".to_owned(),
     };
     (verdict, progress)

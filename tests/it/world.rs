@@ -129,6 +129,7 @@ impl Provider for Scripted {
                 Verdict { retry_after: *retry_after, ..Verdict::of(result.unwrap_or(AttemptResult::Unknown)) }
             }
             Reply::NotSent { .. } => Verdict::of(AttemptResult::Transient),
+            Reply::Unfit { .. } => Verdict::of(AttemptResult::Content),
             Reply::Torn { .. } | Reply::InDoubt { .. } => Verdict::of(AttemptResult::Unknown),
         }
     }

@@ -159,6 +159,9 @@ fn is_number(text: &str) -> bool {
 /// What `reply` means, and what says so.
 pub(super) fn judge(shape: &ReplyShape, errors: &ErrorTable, reply: &Reply) -> (Verdict, Row) {
     match reply {
+        Reply::Unfit { why } => {
+            (Verdict::of(AttemptResult::Content).because(why.as_str()), Row::Common("no request can be made of it"))
+        }
         Reply::NotSent { why } => {
             (Verdict::of(AttemptResult::Transient).because(why.as_str()), Row::Common("nothing was sent"))
         }

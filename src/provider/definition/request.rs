@@ -32,6 +32,14 @@ pub enum Unfit {
     /// A value has a character that XML can't hold.
     #[error("`{0}` has a character that can't stand in XML")]
     Xml(String),
+    /// What a value makes is longer than the vendor takes.
+    #[error("`{place}` has more than {longest} characters")]
+    TooLong {
+        /// The element.
+        place: String,
+        /// How many it may have.
+        longest: usize,
+    },
     /// A value can't stand in the path.
     #[error("a segment of the path is empty, made of dots, or has control characters")]
     Segment,

@@ -196,6 +196,12 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "required = \"sms\"",
         "voice.auth.claims.application: found `{settings.application}`, which may be",
     ),
+    ("says = { xml", "says = { longest = 0, xml", "voice.json.says.longest: found `0`; allowed: a whole number from 1"),
+    (
+        "says = { xml",
+        "says = { longer = 9, xml",
+        "voice.json.says.longer: found unknown key `longer`; allowed: xml, longest",
+    ),
     ("lifetime = 900", "lifetime = 5", "voice.auth.lifetime: found `5`; allowed: a whole number from 60 to 86400"),
     ("claims = { application", "claims = { iat", "voice.auth.claims.iat: found `iat`; allowed: claims other than iat"),
     ("https://voice.", "https://u@voice.", "voice.base_url: found `https://u@voice.example.com`; allowed: an http"),

@@ -15,6 +15,8 @@ use crate::delivery::message::Template;
 #[derive(Clone, Debug)]
 pub struct Element {
     pub(super) name: String,
+    /// The most characters that it may have as it is written.
+    pub(super) longest: Option<usize>,
     /// Name, whether it may be left out, value.
     pub(super) attributes: Vec<(String, bool, Template)>,
     pub(super) children: Vec<Child>,
@@ -44,7 +46,10 @@ impl Element {
     pub(super) fn fill(&self, values: &Values<'_>) -> Result<String, Unfit> {
         let mut xml = String::new();
         self.write(&mut xml, values)?;
-        Ok(xml)
+        match self.longest.filter(|longest| xml.chars().count() > *longest) {
+            Some(longest) => Err(Unfit::TooLong { place: self.name.clone(), longest }),
+            None => Ok(xml),
+        }
     }
 
     fn write(&self, xml: &mut String, values: &Values<'_>) -> Result<(), Unfit> {

@@ -209,7 +209,7 @@ impl Provider for HttpProvider {
     async fn send(&self, message: &Message, deadline: Instant) -> Reply {
         match self.request(message, self.clock.now()) {
             Ok(request) => exchange::exchange(&self.client, request, deadline, &self.clock).await,
-            Err(why) => Reply::NotSent { why: why.to_string() },
+            Err(why) => Reply::Unfit { why: why.to_string() },
         }
     }
 

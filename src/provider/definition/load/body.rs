@@ -48,9 +48,11 @@ fn read_entries<'t>(mut table: Section<'t>, mistakes: &Mistakes<'_>) -> Vec<(&'t
 
 fn read_form(table: Section<'_>, scope: &Scope, mistakes: &Mistakes<'_>) -> Option<Vec<Field>> {
     let field = |(name, optional, node): (&str, bool, Node<'_>)| {
-        let texts = node.elements().into_iter().map(|item| match xml_within(&item) {
-            Some(node) => read_element(&node, scope, optional, mistakes).map(Text::Xml),
-            None => read_template(&item, scope, optional, mistakes).map(Text::Plain),
+        let texts = node.elements().into_iter().map(|item| {
+            if is_xml(&item) {
+                return read_xml(&item, scope, optional, mistakes);
+            }
+            read_template(&item, scope, optional, mistakes).map(Text::Plain)
         });
         Some(Field { name: name.to_owned(), optional, values: texts.collect::<Option<_>>()? })
     };
@@ -65,8 +67,8 @@ fn read_object(table: Section<'_>, scope: &Scope, optional: bool, mistakes: &Mis
 }
 
 fn read_tree(node: &Node<'_>, scope: &Scope, optional: bool, mistakes: &Mistakes<'_>) -> Option<Tree> {
-    if let Some(node) = xml_within(node) {
-        return read_element(&node, scope, optional, mistakes).map(|element| Tree::Text(Text::Xml(element)));
+    if is_xml(node) {
+        return read_xml(node, scope, optional, mistakes).map(Tree::Text);
     }
     match node.value {
         DeValue::Table(_) => read_object(node.table(mistakes)?, scope, optional, mistakes),
@@ -108,12 +110,19 @@ pub(super) fn read_validity(node: &Node<'_>, mistakes: &Mistakes<'_>) -> Option<
     Some(Validity { unit: unit?, min, max })
 }
 
-/// `{ xml = { element = … } }`: a table of nothing else is XML.
-fn xml_within<'t>(node: &Node<'t>) -> Option<Node<'t>> {
-    let table = node.value.as_table().filter(|table| table.len() == 1)?;
-    let (key, value) = table.get_key_value("xml")?;
-    let value = value.get_ref();
-    value.is_table().then(|| Node { path: format!("{}.xml", node.path), at: key.span().start, value })
+/// `{ xml = { element = … } }`: a table with this in it is XML.
+fn is_xml(node: &Node<'_>) -> bool {
+    let within = node.value.as_table().and_then(|table| table.get("xml")?.get_ref().as_table());
+    within.is_some_and(|element| element.contains_key("element"))
+}
+
+fn read_xml(node: &Node<'_>, scope: &Scope, optional: bool, mistakes: &Mistakes<'_>) -> Option<Text> {
+    let mut table = node.table(mistakes)?;
+    let longest = table.take("longest").map(|node| node.number(1..u64::from(u32::MAX), mistakes));
+    let root = table.take("xml").and_then(|node| read_element(&node, scope, optional, mistakes));
+    table.finish(&["xml", "longest"], mistakes);
+    let longest = longest.unwrap_or_default().and_then(|longest| usize::try_from(longest).ok());
+    Some(Text::Xml(Element { longest, ..root? }))
 }
 
 fn read_element(node: &Node<'_>, scope: &Scope, optional: bool, mistakes: &Mistakes<'_>) -> Option<Element> {
@@ -135,7 +144,12 @@ fn read_element(node: &Node<'_>, scope: &Scope, optional: bool, mistakes: &Mista
     };
     let children = children.iter().map(child).collect::<Option<_>>();
     table.finish(&["element", "attributes", "children"], mistakes);
-    Some(Element { name: name?, attributes: attributes.unwrap_or_else(|| Some(Vec::new()))?, children: children? })
+    Some(Element {
+        name: name?,
+        longest: None,
+        attributes: attributes.unwrap_or_else(|| Some(Vec::new()))?,
+        children: children?,
+    })
 }
 
 fn read_name(text: &str, node: &Node<'_>, mistakes: &Mistakes<'_>) -> Option<String> {

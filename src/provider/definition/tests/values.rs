@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::*;
+use crate::provider::Provider as _;
 use crate::simulator::{APPLICATION_ID, VONAGE_PRIVATE_KEY, VONAGE_PUBLIC_KEY};
 
 static BUILT_IN: LazyLock<BTreeMap<Arc<str>, Arc<Definition>>> = LazyLock::new(|| builtin().expect("valid"));
@@ -152,6 +153,7 @@ fn any_reply() -> impl Strategy<Value = Reply> {
             .prop_map(|(status, retry_after, body)| Reply::Answered { status, retry_after, body: body.into() }),
         1 => (100u16..1_000, any::<String>()).prop_map(|(status, why)| Reply::Torn { status, why }),
         1 => any::<String>().prop_map(|why| Reply::NotSent { why }),
+        1 => any::<String>().prop_map(|why| Reply::Unfit { why }),
         1 => any::<String>().prop_map(|why| Reply::InDoubt { why }),
     ]
 }
@@ -164,6 +166,7 @@ proptest! {
         let verdict = definition.classify(channel, &reply);
         match &reply {
             Reply::NotSent { .. } => prop_assert_eq!(verdict.result, AttemptResult::Transient),
+            Reply::Unfit { .. } => prop_assert_eq!(verdict.result, AttemptResult::Content),
             Reply::InDoubt { .. } => prop_assert_eq!(verdict.result, AttemptResult::Unknown),
             Reply::Answered { status, .. } | Reply::Torn { status, .. } => match status {
                 300..400 => prop_assert_eq!(verdict.result, AttemptResult::Provider),
@@ -207,6 +210,27 @@ proptest! {
             let _ = Definition::parse("test", "test.toml", &format!("{}{edit}{}", &WHOLE[..at], &WHOLE[at..]));
         }
     }
+}
+
+/// One long name among the variables must not open a circuit for everybody.
+#[tokio::test]
+async fn a_text_that_can_not_be_sent_is_refused_here_and_blames_no_provider() {
+    let most = |provider: &HttpProvider, text: String| {
+        let to = PhoneNumber::parse("+14155552671", None).expect("valid");
+        let sender = Some("+15005550006".into());
+        let address = Address::Voice { to, extension: None };
+        provider.request(&Message { address, sender, text: Secret::new(text), ..message() }, Timestamp::EPOCH).err()
+    };
+    let (short, long) = ("é".repeat(1_000), "&".repeat(900));
+    assert_eq!((most(&TWILIO, short.clone()), most(&VONAGE, short)), (None, None));
+    let too_long = |place: &str, longest| Some(request::Unfit::TooLong { place: place.to_owned(), longest });
+    assert_eq!(most(&TWILIO, long.clone()), too_long("Response", 4_000), "what is written counts, not what is said");
+    assert_eq!(most(&VONAGE, long), too_long("speak", 1_500));
+    let unfit = Message { sender: None, ..message() };
+    let reply = VONAGE.send(&unfit, Clock::instant() + Duration::from_secs(1)).await;
+    let verdict = VONAGE.classify(Channel::Sms, &reply);
+    assert_eq!(verdict.result, AttemptResult::Content, "{reply:?}");
+    assert_eq!(verdict.detail.as_deref(), Some("`from` asks for `sender_digits`, which this message has not"));
 }
 
 proptest! {
