@@ -46,8 +46,9 @@ impl Lookups {
         if let Some(column) = name.strip_prefix(LANGUAGE) {
             return of_language(&self.language, &message.language)?.get(column);
         }
+        let column = name.strip_prefix(ENCODING)?;
         let encoding = ENCODINGS[usize::from(!is_gsm7(message.text.expose()))];
-        self.encoding.get(encoding)?.get(name.strip_prefix(ENCODING)?)
+        self.encoding.get(encoding)?.get(column)
     }
 
     /// Every column by its name in templates, and whether it holds numbers.
