@@ -86,7 +86,7 @@ impl Args {
         let asked: Vec<&str> = self.channel.iter().map(String::as_str).collect();
         let channels = if asked.is_empty() { default } else { &asked };
         let method = |channel: &&str| match (*channel, &self.to, &self.platform) {
-            ("push", _, None) => Err(Failure::Failed("a push needs --platform".to_owned())),
+            ("push", _, None) => Err(Failure::Usage("a push needs --platform".to_owned())),
             // No token is known here, and none is needed to plan.
             ("push", _, Some(platform)) if platform == "web" => {
                 Ok(json!({"channel": channel, "platform": platform, "app": self.app, "token": {}}))
@@ -95,7 +95,7 @@ impl Args {
                 Ok(json!({"channel": channel, "platform": platform, "app": self.app, "token": "-"}))
             }
             (_, Some(to), _) => Ok(json!({"channel": channel, "to": to})),
-            (_, None, _) => Err(Failure::Failed(format!("{channel} needs --to"))),
+            (_, None, _) => Err(Failure::Usage(format!("{channel} needs --to"))),
         };
         let methods = channels.iter().map(method).collect::<Result<Vec<_>, _>>()?;
         Ok(json!({

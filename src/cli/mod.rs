@@ -57,6 +57,8 @@ enum Failure {
     Service(String),
     /// It did not do what was asked.
     Failed(String),
+    /// What was asked makes no sense together.
+    Usage(String),
     /// Why was told already; only the exit code is left.
     Told(u8),
 }
@@ -79,6 +81,10 @@ impl Failure {
             Self::Failed(why) => {
                 eprintln!("mfa-courier: {why}");
                 ExitCode::from(1)
+            }
+            Self::Usage(why) => {
+                eprintln!("mfa-courier: {why}");
+                ExitCode::from(2)
             }
             Self::Told(code) => ExitCode::from(code),
         }

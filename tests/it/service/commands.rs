@@ -30,6 +30,31 @@ async fn send_follows_a_challenge_to_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn explain_says_what_would_be_done_and_sends_nothing() {
+    let stage = Stage::new(Node::shared()).await;
+    let config = stage.config_with(
+        "cost = { default = \"0.05\", US = \"0.0079\", currency = \"USD\" }",
+        "cost = { default = \"0.02\", currency = \"EUR\" }\n[[routes]]\nchannel = \"sms\"\nto = [\"US\"]\nproviders = [\"gateway\", \"twilio\"]\n",
+    );
+    let config = config.to_str().unwrap();
+    let explained =
+        program(&["explain", "--config", config, "--to", "+14155552671", "--channel", "sms", "--json"]).await;
+    assert!(explained.status.success(), "{}", text(&explained.stderr));
+    let explained: Value = serde_json::from_slice(&explained.stdout).unwrap();
+    let hops: Vec<_> = explained["hops"].as_array().unwrap().iter().map(|hop| &hop["provider"]).collect();
+    assert_eq!(hops, ["gateway", "twilio"]);
+    assert_eq!(explained["hops"][1]["begins_within_ms"], 12_000);
+    assert_eq!(explained["costs_at_most"], serde_json::json!({"EUR": "0.02", "USD": "0.0079"}));
+    let shown = program(&["explain", "--config", config, "--to", "+447400123456", "--platform", "ios"]).await;
+    let shown = text(&shown.stdout);
+    assert!(shown.contains("sms by twilio: the channel has routes, and none of them matches"), "{shown}");
+    assert!(shown.contains("push: no provider of this channel is configured"), "{shown}");
+    assert_eq!(stage.simulator.received_total(), 0);
+    let no_platform = program(&["explain", "--config", config, "--to", "+14155552671", "--channel", "push"]).await;
+    assert_eq!(no_platform.status.code(), Some(2), "{}", text(&no_platform.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_worker_with_a_ledger_in_memory_is_refused() {
     let stage = Stage::new(Node::shared()).await;
     let _first = Courier::start(&stage.config("")).await;
