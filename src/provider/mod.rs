@@ -27,7 +27,10 @@ pub struct Message {
     pub address: Address,
     /// From whom, where the operator chose.
     pub sender: Option<Arc<str>>,
-    /// What the person reads or hears. Holds the code.
+    /// What a prompt is headed with; only for push, and without anything secret.
+    pub title: Option<String>,
+    /// What the person reads or hears: the whole text, one whole utterance, or the prompt under its title.
+    /// Holds the code, except in a prompt.
     pub text: Secret,
     /// The code alone.
     pub code: Option<Secret>,

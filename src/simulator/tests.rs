@@ -71,6 +71,7 @@ async fn send_by(provider: &HttpProvider, channel: Channel, number: &str) -> (Re
         reference: "r-1".into(),
         address,
         sender: Some(sender.into()),
+        title: None,
         text: Secret::new("481516 is your code"),
         code: Some(Secret::new("481516")),
         language: "en".into(),

@@ -165,6 +165,7 @@ impl Task {
             reference: tools.reader.reference(&challenge.id, self.delivery.next_attempt()),
             address: challenge.methods.get(hop.method)?.address.clone(),
             sender: hop.sender.clone(),
+            title: None,
             text: Secret::new(rendered.text),
             code: challenge.code.clone(),
             language: rendered.language,

@@ -156,6 +156,7 @@ fn check_request(definition: &Arc<Definition>, conversation: &Conversation, file
         reference: said.reference.clone(),
         address: said.address(),
         sender: said.sender.as_deref().map(Arc::from),
+        title: None,
         text: Secret::new(said.text.as_str()),
         code: said.code.clone(),
         language: said.language.clone(),

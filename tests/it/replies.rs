@@ -36,6 +36,7 @@ fn message() -> Message {
         reference: "r-1".into(),
         address: Address::Sms { to: PhoneNumber::parse(NUMBER, None).expect("valid") },
         sender: Some("Contoso".into()),
+        title: None,
         text: Secret::new(format!("{CODE} is your code")),
         code: Some(Secret::new(CODE)),
         language: "en".into(),

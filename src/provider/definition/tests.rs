@@ -253,6 +253,7 @@ fn message() -> Message {
         reference: "r-1".into(),
         address: Address::Sms { to: PhoneNumber::parse("+14155552671", None).expect("valid") },
         sender: None,
+        title: None,
         text: Secret::new("481516 is your code"),
         code: Some(Secret::new("481516")),
         language: "en".into(),

@@ -45,6 +45,7 @@ const KNOWN: [Known; 16] = [
     Known { name: "token", channels: &[Channel::Push], may_lack: false },
     Known { name: "platform", channels: &[Channel::Push], may_lack: false },
     Known { name: "app", channels: &[Channel::Push], may_lack: true },
+    Known { name: "title", channels: &[Channel::Push], may_lack: true },
 ];
 
 /// The variables of `channel`; those that a message may lack are `true`.
@@ -73,6 +74,7 @@ impl<'v> Values<'v> {
         Some(match name {
             "reference" => message.reference.as_str().into(),
             "channel" => message.channel().as_str().into(),
+            "title" => Cow::Borrowed(message.title.as_deref()?),
             "text" => message.text.expose().into(),
             "code" => message.code.as_ref()?.expose().into(),
             "language" => message.language.as_str().into(),
@@ -126,6 +128,7 @@ mod tests {
     fn message(address: Address) -> Message {
         Message {
             reference: "r-1".into(),
+            title: matches!(address, Address::Push(_)).then(|| "Approve sign-in?".into()),
             address,
             sender: Some("Contoso".into()),
             text: Secret::new("Your code is 481516"),
