@@ -40,7 +40,7 @@ pub struct Parts {
 pub fn assemble(settings: &Settings, clock: &Clock) -> Result<Parts, Vec<ConfigError>> {
     let mut errors = Vec::new();
     let kinds = definitions(settings.providers_dir.as_deref(), &mut errors);
-    let texts = texts::load(settings.messages_dir.as_deref()).unwrap_or_else(|wrong| {
+    let texts = texts::load(settings).unwrap_or_else(|wrong| {
         errors.extend(wrong);
         Texts::default()
     });

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::ConfigError;
 use super::kinds::{NAME_FORM, is_name};
+use super::messages::{self, TenantMessages};
 use super::read::{Item, Section, show_duration};
 use crate::challenge::{Channel, PerChannel};
 use crate::delivery::policy::{CountryRule, OnSilence, OnUnknown, RetryPolicy, TenantPolicy, UnknownTenant};
@@ -185,26 +186,29 @@ fn countries(item: Item<'_>) -> Option<CountryRule> {
     }
 }
 
-pub(super) fn tenants(mut section: Section<'_>) -> BTreeMap<String, TenantPolicy> {
-    let mut tenants = BTreeMap::new();
+/// What the administrator of each tenant decided, and how its messages are made.
+pub(super) fn tenants(mut section: Section<'_>) -> (BTreeMap<String, TenantPolicy>, BTreeMap<String, TenantMessages>) {
+    let (mut tenants, mut texts) = (BTreeMap::new(), BTreeMap::new());
     for (name, item) in section.rest() {
         if !is_name(&name) || name.bytes().any(|b| b.is_ascii_uppercase()) {
             let found = format!("{name:?} can't name a tenant");
             section.cx.error(ConfigError::new(item.key_origin(), found, "1 to 64 of a-z, 0-9, `.`, `_` and `-`"));
-        } else if let Some(policy) = item.section().map(tenant) {
-            tenants.insert(name, policy);
+        } else if let Some((policy, messages)) = item.section().map(tenant) {
+            tenants.insert(name.clone(), policy);
+            texts.insert(name, messages);
         }
     }
-    tenants
+    (tenants, texts)
 }
 
-fn tenant(mut section: Section<'_>) -> TenantPolicy {
+fn tenant(mut section: Section<'_>) -> (TenantPolicy, TenantMessages) {
     let methods =
         section.take("methods").and_then(|item| item.list("an array of \"sms\", \"voice\", \"push\"", Item::channel));
     let locale = section.take("locale").and_then(locale);
+    let messages = messages::of_tenant(&mut section);
     section.later(&["limits", "publishers"]);
     section.finish();
-    TenantPolicy { methods, locale }
+    (TenantPolicy { methods, locale }, messages)
 }
 
 /// The shape of a language tag: parts of 1 to 8 letters and digits, the first of letters.

@@ -18,6 +18,7 @@ use self::kinds::Kind;
 use self::origin::Path as KeyPath;
 use self::read::{Context, Item, Section};
 use crate::challenge::Channel;
+use crate::delivery::compose::Style;
 use crate::delivery::policy::{Policy, ProviderPolicy, TenantPolicy};
 use crate::guard::health::HealthPolicy;
 use crate::telemetry::LogFormat;
@@ -25,6 +26,7 @@ use crate::telemetry::LogFormat;
 mod delivery;
 mod document;
 mod kinds;
+mod messages;
 mod origin;
 mod providers;
 mod read;
@@ -37,6 +39,7 @@ mod tests;
 
 pub use self::delivery::{DeliverySettings, GuardSettings};
 pub use self::document::PREFIX;
+pub use self::messages::TenantMessages;
 pub use self::origin::{ConfigError, Origin, Place, Warning, closest};
 pub use self::providers::{
     Amount, ChannelSettings, Cost, DEFAULT_MAX_IN_FLIGHT, ProviderEntry, ProviderSetting, ReceiptTimeout,
@@ -61,6 +64,8 @@ pub struct Settings {
     pub providers_dir: Option<PathBuf>,
     /// Where more texts are.
     pub messages_dir: Option<PathBuf>,
+    /// How text messages are made.
+    pub messages: Style,
     /// How the broker is reached.
     pub broker: BrokerSettings,
     /// Where decisions are remembered.
@@ -77,6 +82,8 @@ pub struct Settings {
     pub routes: Vec<RouteEntry>,
     /// By name.
     pub tenants: BTreeMap<String, TenantPolicy>,
+    /// How each tenant's messages are made, by the same names.
+    pub tenant_messages: BTreeMap<String, TenantMessages>,
     /// Whom the courier refuses to reach.
     pub guard: GuardSettings,
     /// When circuits open and close.
@@ -126,6 +133,7 @@ impl Settings {
         let log_format = top.take("log_format").and_then(|item| item.word(&LogFormat::WORDS));
         let providers_dir = top.take("providers_dir").and_then(|item| item.existing(Kind::Directory));
         let messages_dir = top.take("messages_dir").and_then(|item| item.existing(Kind::Directory));
+        let messages = messages::messages(top.section("messages"));
         let broker = service::broker(top.section("broker"));
         let http = service::http(top.section("http"));
         let admin = service::admin(top.section("admin"), http.as_ref());
@@ -135,13 +143,14 @@ impl Settings {
         let guard = delivery::guard(top.section("guard"));
         let (providers, names) = providers::providers(top.section("providers"));
         let routes = top.take("routes").map(|item| routes::routes(item, &names)).unwrap_or_default();
-        let tenants = delivery::tenants(top.section("tenants"));
+        let (tenants, tenant_messages) = delivery::tenants(top.section("tenants"));
         top.finish();
         Some(Self {
             log: log?,
             log_format: log_format?,
             providers_dir,
             messages_dir,
+            messages: messages?,
             broker: broker?,
             ledger: ledger?,
             http: http?.0,
@@ -150,6 +159,7 @@ impl Settings {
             providers,
             routes,
             tenants,
+            tenant_messages,
             guard: guard?,
             health: health?,
             warnings: Vec::new(),

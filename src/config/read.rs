@@ -325,6 +325,14 @@ impl<'c> Item<'c> {
         matches!(self.node.value, Value::Table(_))
     }
 
+    /// How many elements it has, if it is an array.
+    pub(super) const fn length(&self) -> Option<usize> {
+        match &self.node.value {
+            Value::List(items) => Some(items.len()),
+            _ => None,
+        }
+    }
+
     /// The text of an environment variable, which may stand for a number or a flag.
     fn environment_text(&self) -> Option<&str> {
         self.as_text().filter(|_| self.node.place.is_environment()).map(str::trim)

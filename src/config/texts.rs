@@ -1,49 +1,78 @@
 //! What people are told: `config/messages/*.toml`, one file per language.
 //!
-//! The English texts are built in; a directory of the operator's adds languages, and a file of the
-//! same name there replaces a built-in one. Every text is checked here, so that nothing can fail
-//! when it is filled: `{code}` is the only place that is always there, any other name is looked up in
-//! the challenge's `vars`, and a text whose name is missing there gives way to `default`.
+//! Five languages are built in. A directory of the operator's adds languages, and a file there replaces the
+//! built-in texts of its language, channel by channel; a tenant may have a directory of its own. Every text is
+//! checked here, so that nothing can fail when it is filled: `{code}` is the only place that is always there,
+//! any other name is looked up in the challenge, and a text without a wording that can be filled gives way to
+//! `default`.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::delivery::locale;
 use super::document;
 use super::origin::{ConfigError, Path as KeyPath, Place};
 use super::read::{Context, Item, Section};
-use super::{kinds, parse_file};
+use super::{Settings, kinds, parse_file};
 use crate::challenge::Channel;
-use crate::delivery::message::{DEFAULT_LANGUAGE, DEFAULT_TEXT, Template, Texts};
+use crate::delivery::language::Language;
+use crate::delivery::message::{CODE, DEFAULT_LANGUAGE, DEFAULT_TEXT, Template, TextSet, Texts, Wording};
 
-const ENGLISH: &str = include_str!("../../config/messages/en.toml");
-/// Longer than any text message that a person would read.
+const BUILT_IN: [(&str, &str); 5] = [
+    ("de", include_str!("../../config/messages/de.toml")),
+    ("en", include_str!("../../config/messages/en.toml")),
+    ("es", include_str!("../../config/messages/es.toml")),
+    ("fr", include_str!("../../config/messages/fr.toml")),
+    ("zh-Hans", include_str!("../../config/messages/zh-Hans.toml")),
+];
+/// Longer than anything that a person would read or listen to.
 const LONGEST_TEXT: usize = 1_000;
 
-/// Reads the built-in texts and those of `dir`.
+/// Whom the texts of a file are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    Everybody,
+    Tenant,
+}
+
+/// Reads the built-in texts, those of `messages_dir`, and those of each tenant.
 ///
 /// # Errors
 /// All that is wrong in any file.
-pub fn load(dir: Option<&Path>) -> Result<Texts, Vec<ConfigError>> {
-    let english = document::parse(ENGLISH, &|line, column| Place::BuiltIn { line, column })?;
-    let built_in = Place::BuiltIn { line: 1, column: 1 };
-    let mut files = BTreeMap::from([(DEFAULT_LANGUAGE.to_owned(), (english, built_in))]);
-    let mut errors = Vec::new();
-    for (name, file) in dir.map(toml_files).transpose()?.into_iter().flatten() {
+pub fn load(settings: &Settings) -> Result<Texts, Vec<ConfigError>> {
+    let (cx, mut errors) = (Context::default(), Vec::new());
+    let mut general = TextSet::new(settings.messages.clone());
+    for (name, content) in BUILT_IN {
+        let table = document::parse(content, &|line, column| Place::BuiltIn { line, column })?;
+        let top = Section::new(&cx, table, KeyPath::default(), Place::BuiltIn { line: 1, column: 1 });
+        language_file(name, top, For::Everybody, &mut general, &mut Vec::new());
+    }
+    if let Some(dir) = &settings.messages_dir {
+        directory(dir, &cx, For::Everybody, &mut general).unwrap_or_else(|wrong| errors.extend(wrong));
+    }
+    let mut texts = Texts { general, ..Texts::default() };
+    for (tenant, own) in &settings.tenant_messages {
+        let mut set = TextSet::new(own.style(&settings.messages));
+        if let Some(dir) = &own.dir {
+            directory(dir, &cx, For::Tenant, &mut set).unwrap_or_else(|wrong| errors.extend(wrong));
+        }
+        texts.tenants.insert(tenant.clone(), set);
+    }
+    errors.extend(cx.into_report().errors);
+    if errors.is_empty() { Ok(texts) } else { Err(errors) }
+}
+
+/// Reads every language of a directory into `set`; what can't be read at all is the error.
+fn directory(dir: &Path, cx: &Context, whose: For, set: &mut TextSet) -> Result<(), Vec<ConfigError>> {
+    let (mut errors, mut languages) = (Vec::new(), Vec::new());
+    for (name, file) in toml_files(dir)? {
         match parse_file(&file) {
             Ok(table) => {
-                files.insert(name.to_ascii_lowercase(), (table, super::place_in(&file)(1, 1)));
+                let top = Section::new(cx, table, KeyPath::default(), super::place_in(&file)(1, 1));
+                language_file(&name, top, whose, set, &mut languages);
             }
             Err(more) => errors.extend(more),
         }
     }
-    let cx = Context::default();
-    let mut texts = Texts::default();
-    for (name, (table, place)) in files {
-        read_language(&name, Section::new(&cx, table, KeyPath::default(), place), &mut texts);
-    }
-    errors.extend(cx.into_report().errors);
-    if errors.is_empty() { Ok(texts) } else { Err(errors) }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
 /// The files of a directory that are TOML, by name without the ending, in order.
@@ -64,181 +93,121 @@ fn toml_files(dir: &Path) -> Result<Vec<(String, std::path::PathBuf)>, Vec<Confi
     Ok(files)
 }
 
-fn read_language(file_name: &str, mut top: Section<'_>, texts: &mut Texts) {
-    let language = top.require("language", "a language tag such as \"en\"").and_then(locale);
-    if let Some(language) = language.as_deref().filter(|language| !language.eq_ignore_ascii_case(file_name)) {
-        top.refuse("language", format!("found {language:?} in {file_name}.toml"), "the name of the file");
+/// Reads one file; `languages` are those of the directory so far, with their files.
+fn language_file(
+    name: &str,
+    mut top: Section<'_>,
+    whose: For,
+    set: &mut TextSet,
+    languages: &mut Vec<(Language, String)>,
+) {
+    let language = top.require("language", LANGUAGE).and_then(language);
+    if let Some(language) = &language {
+        if !language.tag.eq_ignore_ascii_case(name) {
+            top.refuse("language", format!("found {:?} in {name}.toml", language.tag), "the name of the file");
+        }
+        if let Some((_, other)) = languages.iter().find(|(known, _)| known.is_same(language)) {
+            top.refuse("language", format!("the language of {other}.toml, too"), "one file for each language");
+        }
+        languages.push((language.clone(), name.to_owned()));
     }
+    let last_resort = whose == For::Everybody && name.eq_ignore_ascii_case(DEFAULT_LANGUAGE);
     for channel in Channel::ALL {
-        let mut section = top.section(channel.as_str());
-        let last_resort = file_name == DEFAULT_LANGUAGE && channel == Channel::Sms;
+        let is_there = top.has(channel.as_str());
+        let section = top.section(channel.as_str());
+        if !is_there {
+            continue;
+        }
         if last_resort && !section.has(DEFAULT_TEXT) {
             section.refuse(DEFAULT_TEXT, "missing", "the text that is sent when no other fits");
         }
-        for (name, item) in section.rest() {
-            let must_render = file_name == DEFAULT_LANGUAGE && name == DEFAULT_TEXT;
-            let template = template(&item, channel, must_render);
-            if let (Some(language), Some(template)) = (&language, template) {
-                texts.insert(channel, language, &name, template);
-            }
-        }
+        read_channel(section, channel, last_resort, language.as_ref(), set);
     }
     top.finish();
 }
 
+const LANGUAGE: &str = "a language tag such as \"de\" or \"zh-Hans\"";
+
+fn language(item: Item<'_>) -> Option<Language> {
+    item.parsed(LANGUAGE, Language::parse)
+}
+
+fn read_channel(
+    mut section: Section<'_>,
+    channel: Channel,
+    last_resort: bool,
+    language: Option<&Language>,
+    set: &mut TextSet,
+) {
+    if let Some(language) = language {
+        set.clear(channel, language);
+    }
+    for (name, item) in section.rest() {
+        let wordings = wordings(item, channel, last_resort && name == DEFAULT_TEXT);
+        if let (Some(language), Some(wordings)) = (language, wordings) {
+            set.insert(channel, language, &name, wordings);
+        }
+    }
+}
+
 /// Reads one text; `must_render` for the one that everything falls back to.
-fn template(item: &Item<'_>, channel: Channel, must_render: bool) -> Option<Template> {
+fn wordings(item: Item<'_>, channel: Channel, must_render: bool) -> Option<Vec<Wording>> {
+    let (cx, place) = (item.cx, item.origin());
+    let wordings = match item.length() {
+        Some(0) => return item.refuse_as("a list without wordings", "at least one wording"),
+        Some(_) => item.list("a list of wordings", |item| wording(item, channel))?,
+        None => vec![wording(item, channel)?],
+    };
+    // What is wrong with a wording has been told.
+    let last = wordings.last()?;
+    if let Some(name) = last.names().find(|name| must_render && *name != CODE) {
+        let found = format!("{{{name}}} in the text that everything falls back to");
+        let allowed = "no place but {code}, since not every challenge has others";
+        cx.error(ConfigError::new(place, found, allowed));
+        return None;
+    }
+    Some(wordings)
+}
+
+fn wording(item: Item<'_>, channel: Channel) -> Option<Wording> {
+    if channel != Channel::Push {
+        return Some(Wording { title: None, body: template(&item, channel)? });
+    }
+    if !item.is_table() {
+        return item.refuse("a table: { title = \"…\", body = \"…\" }");
+    }
+    let mut section = item.section()?;
+    let title = section.require("title", "what heads the prompt");
+    let body = section.require("body", "what stands below the title");
+    section.finish();
+    let [title, body] = [title, body].map(|item| item.and_then(|item| template(&item, channel)));
+    Some(Wording { title: Some(title?), body: body? })
+}
+
+fn template(item: &Item<'_>, channel: Channel) -> Option<Template> {
     const ALLOWED: &str = "a text with places such as {code}; {{ and }} stand for braces";
-    let Some(text) = item.as_text() else { return item.refuse(ALLOWED) };
+    let Some(text) = item.as_text().map(str::trim) else { return item.refuse(ALLOWED) };
     let length = text.chars().count();
-    if text.trim().is_empty() || length > LONGEST_TEXT {
+    if length == 0 || length > LONGEST_TEXT {
         return item.refuse_as(format!("a text of {length} characters"), format!("1 to {LONGEST_TEXT} characters"));
+    }
+    let may_be = |c: char| !c.is_control() || (c == '\n' && channel == Channel::Sms);
+    if let Some(c) = text.chars().find(|c| !may_be(*c)) {
+        return item.refuse_as(format!("a text with {c:?}"), "printable characters; in a text message also \"\\n\"");
     }
     let template = match Template::parse(text) {
         Ok(template) => template,
         Err(why) => return item.refuse_as(why, ALLOWED),
     };
-    let has_code = template.names().any(|name| name == "code");
+    let has_code = template.names().any(|name| name == CODE);
     if channel != Channel::Push && !has_code {
         return item.refuse_as("a text without {code}", "a text that tells the code");
     }
     if channel == Channel::Push && has_code {
         return item.refuse_as("a prompt with {code}", "a prompt without the code, which other apps could read");
     }
-    if let Some(name) = template.names().find(|name| must_render && *name != "code") {
-        let found = format!("{{{name}}} in the text that everything falls back to");
-        return item.refuse_as(found, "no place but {code}, since not every challenge has others");
-    }
     Some(template)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::challenge::{Address, Challenge, ContentHash, Fallback, Method};
-    use crate::clock::Timestamp;
-    use crate::phone::PhoneNumber;
-    use crate::secret::Secret;
-
-    fn challenge(purpose: &str, locale: Option<&str>) -> Challenge {
-        let to = PhoneNumber::parse("+14155552671", None).expect("a number");
-        Challenge {
-            id: crate::challenge::ChallengeId::parse("c-1").expect("an id"),
-            session_id: None,
-            user_id: None,
-            tenant: "default".into(),
-            purpose: purpose.into(),
-            code: Some(Secret::new("481516")),
-            issued_at: Timestamp::EPOCH,
-            arrived_at: Timestamp::EPOCH,
-            expires_at: Timestamp::MAX,
-            locale: locale.map(str::to_owned),
-            template: None,
-            vars: BTreeMap::new(),
-            methods: vec![Method { id: None, address: Address::Sms { to } }],
-            fallback: Fallback::Auto,
-            origin: crate::challenge::Origin::default(),
-            notes: Vec::new(),
-            content: ContentHash(0),
-        }
-    }
-
-    fn with_file(name: &str, content: &str) -> Result<Texts, Vec<String>> {
-        let dir = tempfile::tempdir().expect("a directory");
-        std::fs::write(dir.path().join(name), content).expect("writable");
-        std::fs::write(dir.path().join("README.md"), "not a text").expect("writable");
-        let shown = format!("{}/", dir.path().display());
-        load(Some(dir.path()))
-            .map_err(|errors| errors.iter().map(|error| error.to_string().replace(&shown, "")).collect())
-    }
-
-    /// The basic GSM 7-bit alphabet, as far as English needs it: one of these is one of 160.
-    fn is_gsm7(c: char) -> bool {
-        c.is_ascii_alphanumeric() || " \n@$!\"#%&'()*+,-./:;<=>?_".contains(c)
-    }
-
-    #[test]
-    fn every_english_text_is_one_segment_with_the_code_first() {
-        let texts = load(None).expect("the built-in texts are right");
-        for purpose in ["default", "sign_in", "password_reset", "registration", "transaction", "anything"] {
-            let rendered = texts.render(&challenge(purpose, None), Channel::Sms, None).expect("a text");
-            assert!(rendered.text.starts_with("481516 is your "), "{}", rendered.text);
-            assert!(rendered.text.contains("Don't share it"), "{}", rendered.text);
-            // A code may be 10 characters longer than this one.
-            assert!(rendered.text.len() + 10 <= 160 && rendered.text.chars().all(is_gsm7), "{}", rendered.text);
-            for asks_for_reply in ["reply", "respond", "STOP", "http"] {
-                assert!(!rendered.text.contains(asks_for_reply), "{}", rendered.text);
-            }
-        }
-    }
-
-    #[test]
-    fn a_directory_adds_languages_and_replaces_files() {
-        let german = "language = \"de\"\n[sms]\ndefault = \"{code} ist Ihr Code für {app}.\"\n";
-        let texts = with_file("de.toml", german).expect("right");
-        let rendered = texts.render(&challenge("sign_in", Some("de-AT")), Channel::Sms, None).expect("a text");
-        assert!(rendered.text.ends_with("ignore this message."), "no app is given: {}", rendered.text);
-        let mut with_app = challenge("sign_in", Some("de-AT"));
-        with_app.vars.insert("app".into(), "Contoso".into());
-        let rendered = texts.render(&with_app, Channel::Sms, None).expect("a text");
-        assert_eq!((rendered.text.as_str(), rendered.language.as_str()), ("481516 ist Ihr Code für Contoso.", "de"));
-
-        let texts = with_file("en.toml", "language = \"en\"\n[sms]\ndefault = \"Code {code}\"\n").expect("right");
-        let rendered = texts.render(&challenge("sign_in", None), Channel::Sms, None).expect("a text");
-        assert_eq!(rendered.text, "Code 481516");
-    }
-
-    #[test]
-    fn each_mistake_is_told() {
-        const HEAD: &str = "language = \"de\"\n[sms]\n";
-        for (content, expected) in [
-            (
-                format!("{HEAD}x = \"no code\"\n"),
-                "de.toml:3:5: sms.x: a text without {code}; allowed: a text that tells the code",
-            ),
-            (
-                format!("{HEAD}x = \"{{code\"\n"),
-                "de.toml:3:5: sms.x: `{` at byte 0 has no partner; allowed: a text with places such as {code}; {{ and }} stand for braces",
-            ),
-            (
-                format!("{HEAD}x = 5\n"),
-                "de.toml:3:5: sms.x: found 5; allowed: a text with places such as {code}; {{ and }} stand for braces",
-            ),
-            (format!("{HEAD}x = \"\"\n"), "de.toml:3:5: sms.x: a text of 0 characters; allowed: 1 to 1000 characters"),
-            (
-                "language = \"de\"\n[push]\nx = \"{code}\"\n".to_owned(),
-                "de.toml:3:5: push.x: a prompt with {code}; allowed: a prompt without the code, which other apps could read",
-            ),
-            (
-                "language = \"fr\"\n".to_owned(),
-                "de.toml:1:12: language: found \"fr\" in de.toml; allowed: the name of the file",
-            ),
-            ("[sms]\n".to_owned(), "de.toml:1:1: language: missing; allowed: a language tag such as \"en\""),
-            (
-                "language = \"de\"\n[smss]\n".to_owned(),
-                "de.toml:2:2: smss: unknown key; did you mean `sms`?; allowed: language, push, sms, voice",
-            ),
-            ("language = \"de\n".to_owned(), "de.toml:1:15: not TOML: invalid basic string, expected `\"`"),
-        ] {
-            assert_eq!(with_file("de.toml", &content), Err(vec![expected.to_owned()]), "{content}");
-        }
-    }
-
-    #[test]
-    fn english_must_always_have_something_to_say() {
-        assert_eq!(
-            with_file("en.toml", "language = \"en\"\n[sms]\ndefault = \"{code} for {app}\"\n"),
-            Err(vec![
-                "en.toml:3:11: sms.default: {app} in the text that everything falls back to; allowed: no place but {code}, \
-                 since not every challenge has others"
-                    .to_owned()
-            ])
-        );
-        assert_eq!(
-            with_file("en.toml", "language = \"en\"\n"),
-            Err(vec![
-                "en.toml:1:1: sms.default: missing; allowed: the text that is sent when no other fits".to_owned()
-            ])
-        );
-    }
-}
+mod tests;

@@ -1,13 +1,19 @@
 //! What the person gets on each channel, in their language.
 //!
 //! Texts are data (`config/messages/*.toml`), read once by [`crate::config`]; a template is a text with
-//! `{name}` places and nothing else, so a value can never become a template.
+//! `{name}` places and nothing else, so a value can never become a template. [`super::language`] says which
+//! languages serve a person, [`super::compose`] puts a text message together. Pure.
+//!
+//! Guarantees: the code is in every text message and call as it was given, and in no prompt; a value from
+//! outside is one printable line.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
-use crate::challenge::{Challenge, Channel};
+use super::compose::{Piece, Style, printable};
+use super::language;
+use crate::challenge::{Address, Challenge, Channel, Method};
+use crate::secret::Secret;
 
 /// A text with `{name}` places. `{{` and `}}` stand for braces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +72,7 @@ impl Template {
     }
 
     /// Fills each place by `value`; `None` when one has no value.
-    pub fn fill<'v>(&self, value: impl Fn(&str) -> Option<std::borrow::Cow<'v, str>>) -> Option<String> {
+    pub fn fill<'v>(&self, value: impl Fn(&str) -> Option<Cow<'v, str>>) -> Option<String> {
         let mut filled = String::new();
         for part in &self.0 {
             match part {
@@ -76,79 +82,204 @@ impl Template {
         }
         Some(filled)
     }
+
+    /// The pieces of a text message: the code stays fixed, any other value may be cut.
+    fn pieces(&self, code: &str, value: &Value<'_>) -> Option<Vec<Piece>> {
+        let piece = |part: &Part| match part {
+            Part::Text(text) => Some(Piece::Fixed(text.clone())),
+            Part::Place(name) if name == CODE => Some(Piece::Fixed(code.to_owned())),
+            Part::Place(name) => value(name).map(Piece::Value),
+        };
+        self.0.iter().map(piece).collect()
+    }
 }
 
-/// Every text, by channel, language and name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Texts {
-    by_key: BTreeMap<(Channel, String, String), Template>,
-}
-
+/// The place of the code in a text.
+pub const CODE: &str = "code";
 /// The language that every text exists in.
 pub const DEFAULT_LANGUAGE: &str = "en";
 /// The text used when no other matches.
 pub const DEFAULT_TEXT: &str = "default";
 
+/// The value of a place by its name, printable.
+type Value<'v> = dyn Fn(&str) -> Option<String> + 'v;
+
+/// One way to say something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wording {
+    /// What heads a prompt.
+    pub title: Option<Template>,
+    /// The text itself.
+    pub body: Template,
+}
+
+impl Wording {
+    /// The names it asks for.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.title.iter().chain([&self.body]).flat_map(Template::names)
+    }
+
+    /// Fills it for `channel`; `None` where a place has no value.
+    fn said(&self, channel: Channel, style: &Style, code: Option<&str>, value: &Value<'_>) -> Option<Said> {
+        let plain = |template: &Template, code: Option<&str>| {
+            template.fill(|name| if name == CODE { code.map(Cow::Borrowed) } else { value(name).map(Cow::Owned) })
+        };
+        let title = match &self.title {
+            Some(title) => Some(plain(title, None)?),
+            None => None,
+        };
+        let (text, segments) = match channel {
+            Channel::Sms => {
+                let code = code?;
+                let (text, size) = style.text_message(self.body.pieces(code, value)?, code);
+                (text, Some(size.segments))
+            }
+            Channel::Voice => (plain(&self.body, code.map(spoken).as_deref())?, None),
+            Channel::Push => (plain(&self.body, None)?, None),
+        };
+        Some(Said { title, text: Secret::new(text), segments })
+    }
+}
+
+/// A text: the first wording counts whose places all have a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// The language it is in, BCP 47.
+    pub language: String,
+    /// At least one.
+    pub wordings: Vec<Wording>,
+}
+
+/// What a wording says to one person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// What heads a prompt.
+    pub title: Option<String>,
+    /// What the person reads, or hears once.
+    pub text: Secret,
+    /// How many segments, of a text message.
+    pub segments: Option<u32>,
+}
+
+/// A code as it is spoken: each character for itself, with a pause behind it. A hyphen is the pause alone, and
+/// a letter is a capital, since a lone `a` would be read as the word.
+fn spoken(code: &str) -> String {
+    let said = code.chars().filter(|c| *c != '-').map(|c| c.to_ascii_uppercase().to_string());
+    said.collect::<Vec<_>>().join(", ")
+}
+
+/// Texts by channel, language and name, and how text messages are made of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TextSet {
+    by_key: BTreeMap<(Channel, String, String), Text>,
+    style: Style,
+}
+
+impl TextSet {
+    /// A set without texts.
+    #[must_use]
+    pub const fn new(style: Style) -> Self {
+        Self { by_key: BTreeMap::new(), style }
+    }
+
+    /// Adds or replaces one text.
+    pub fn insert(&mut self, channel: Channel, language: &language::Language, name: &str, wordings: Vec<Wording>) {
+        let text = Text { language: language.tag.clone(), wordings };
+        self.by_key.insert((channel, language.key.clone(), name.to_owned()), text);
+    }
+
+    /// Takes out every text of `channel` in `language`.
+    pub fn clear(&mut self, channel: Channel, language: &language::Language) {
+        self.by_key.retain(|(on, key, _), _| (*on, key) != (channel, &language.key));
+    }
+
+    /// Every text with its channel and its name, by channel and language.
+    pub fn iter(&self) -> impl Iterator<Item = (Channel, &str, &Text)> {
+        self.by_key.iter().map(|((channel, _, name), text)| (*channel, name.as_str(), text))
+    }
+
+    /// How text messages are made of it.
+    #[must_use]
+    pub const fn style(&self) -> &Style {
+        &self.style
+    }
+
+    fn get(&self, channel: Channel, key: &str, name: &str) -> Option<&Text> {
+        self.by_key.get(&(channel, key.to_owned(), name.to_owned()))
+    }
+}
+
+/// All texts: those that everybody may get, and those of single tenants, which go before them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Texts {
+    /// For everybody.
+    pub general: TextSet,
+    /// By the name of a tenant that is configured; one without texts of its own has its style here.
+    pub tenants: BTreeMap<String, TextSet>,
+}
+
 /// A text chosen for a challenge.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
-    /// What the person reads or hears.
-    pub text: String,
-    /// The language it is in.
+    /// What it says.
+    pub said: Said,
+    /// The language it is in, BCP 47.
     pub language: String,
     /// Whether the default was used because what was asked for does not exist.
     pub by_default: bool,
 }
 
 impl Texts {
-    /// Adds or replaces one text.
-    pub fn insert(&mut self, channel: Channel, language: &str, name: &str, template: Template) {
-        self.by_key.insert((channel, language.to_ascii_lowercase(), name.to_owned()), template);
-    }
-
-    /// The text for `challenge` on `channel`; `tenant_locale` serves when the challenge names none.
+    /// The text for `challenge` by `method`; `tenant_locale` serves when the challenge names none.
     ///
-    /// `None` only where a text asks for a variable that the challenge has not.
+    /// The nearest language counts first, then whose text it is, then its name: somebody who reads German gets
+    /// the general German text rather than the tenant's English one. `None` only where a text asks for a
+    /// variable that the challenge has not.
     #[must_use]
-    pub fn render(&self, challenge: &Challenge, channel: Channel, tenant_locale: Option<&str>) -> Option<Rendered> {
+    pub fn render(&self, challenge: &Challenge, method: &Method, tenant_locale: Option<&str>) -> Option<Rendered> {
+        let (channel, own) = (method.channel(), self.of_tenant(&challenge.tenant));
+        let style = own.map_or(self.general.style(), TextSet::style);
         let locale = challenge.locale.as_deref().or(tenant_locale).unwrap_or(DEFAULT_LANGUAGE);
         let wanted = challenge.template.as_deref().unwrap_or(&challenge.purpose);
-        for (language, asked) in fallback_chain(locale) {
-            for name in [wanted, DEFAULT_TEXT] {
-                let key = (channel, language.clone(), name.to_owned());
-                let Some(text) = self.by_key.get(&key).and_then(|template| fill(template, challenge)) else { continue };
-                let by_default = !asked || (name != wanted && challenge.template.is_some());
-                return Some(Rendered { text, language, by_default });
+        let code = challenge.code.as_ref().map(Secret::expose);
+        let value = |name: &str| value_of(name, challenge, method);
+        for (key, asked) in languages(locale) {
+            for set in own.into_iter().chain([&self.general]) {
+                for name in [wanted, DEFAULT_TEXT] {
+                    let Some(text) = set.get(channel, &key, name) else { continue };
+                    let mut wordings = text.wordings.iter();
+                    let Some(said) = wordings.find_map(|wording| wording.said(channel, style, code, &value)) else {
+                        continue;
+                    };
+                    let by_default = !asked || (name != wanted && challenge.template.is_some());
+                    return Some(Rendered { said, language: text.language.clone(), by_default });
+                }
             }
         }
         None
     }
-}
 
-fn fill(template: &Template, challenge: &Challenge) -> Option<String> {
-    template.fill(|name| match name {
-        "code" => challenge.code.as_ref().map(|code| code.expose().into()),
-        _ => challenge.vars.get(name).map(|value| printable(value).into()),
-    })
-}
-
-/// A variable's value as one printable line.
-fn printable(value: &str) -> String {
-    value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// `zh-Hans-CN` → `zh-hans-cn`, `zh-hans`, `zh`, then the default; says which were asked for.
-fn fallback_chain(locale: &str) -> Vec<(String, bool)> {
-    let mut chain = Vec::new();
-    let mut rest = locale.to_ascii_lowercase();
-    loop {
-        chain.push((rest.clone(), true));
-        let Some(cut) = rest.rfind('-') else { break };
-        rest.truncate(cut);
+    /// The texts of `tenant`, or of `default` where that one is not configured.
+    fn of_tenant(&self, tenant: &str) -> Option<&TextSet> {
+        self.tenants.get(tenant).or_else(|| self.tenants.get("default"))
     }
-    let asked = chain.iter().any(|(language, _)| language == DEFAULT_LANGUAGE);
-    chain.push((DEFAULT_LANGUAGE.to_owned(), asked));
-    chain
+}
+
+/// Variables first; a prompt may also say what its method's context knows.
+fn value_of(name: &str, challenge: &Challenge, method: &Method) -> Option<String> {
+    let context = || match &method.address {
+        Address::Push(target) => target.context.get(name),
+        Address::Sms { .. } | Address::Voice { .. } => None,
+    };
+    challenge.vars.get(name).or_else(context).and_then(|value| printable(value))
+}
+
+/// The languages that serve `locale`, nearest first, then the default; says which were asked for.
+fn languages(locale: &str) -> Vec<(String, bool)> {
+    let mut languages: Vec<_> = language::chain(locale).into_iter().map(|key| (key, true)).collect();
+    let asked = languages.iter().any(|(key, _)| key == DEFAULT_LANGUAGE);
+    languages.push((DEFAULT_LANGUAGE.to_owned(), asked));
+    languages
 }
 
 #[cfg(test)]
@@ -167,8 +298,9 @@ mod tests {
     }
 
     #[test]
-    fn languages_fall_back_step_by_step() {
-        let chain: Vec<_> = fallback_chain("zh-Hans-CN").into_iter().map(|(language, _)| language).collect();
-        assert_eq!(chain, ["zh-hans-cn", "zh-hans", "zh", "en"]);
+    fn a_code_is_spoken_character_by_character() {
+        assert_eq!(spoken("481516"), "4, 8, 1, 5, 1, 6");
+        assert_eq!(spoken("ab-0C"), "A, B, 0, C");
+        assert_eq!(spoken("7"), "7");
     }
 }

@@ -18,7 +18,6 @@ use crate::delivery::{Blocked, Event, LEAST_TIME, PATIENCE, backoff};
 use crate::guard::health::Admission;
 use crate::ledger::Phase;
 use crate::provider::{Message, Reply};
-use crate::secret::Secret;
 use crate::telemetry::metrics;
 
 /// What the broker's shortest delay is; a shorter wait is slept for, always.
@@ -106,7 +105,8 @@ impl Task {
         let timeout = *self.desk.tools.policy.attempt_timeout.get(hop.channel);
         let now = self.now();
         let right = SendRight::new(self.delivery.challenge(), timeout, now);
-        let message = self.message(hop, now);
+        let (message, segments) = self.message(hop, now).unzip();
+        let segments = segments.flatten();
         let mut begun = self.delivery.clone();
         begun.begin(index, now);
         match self.write(Phase::Working(std::sync::Arc::new(begun))).await {
@@ -120,7 +120,7 @@ impl Task {
         let verdict = self.send(hop, message, timeout).await;
         let at = self.now();
         self.account(hop, &verdict, at.since(now), (admitted, at));
-        Some(Event::Answered { verdict, at, segments: None })
+        Some(Event::Answered { verdict, at, segments })
     }
 
     /// Slot, permit, circuit: in this order, so that whoever waits for a slot starves nobody of a permit.
@@ -156,17 +156,20 @@ impl Task {
         self.desk.dice().up_to(PATIENCE)
     }
 
-    fn message(&mut self, hop: &Hop, now: Timestamp) -> Option<Message> {
+    /// What `hop` is asked to carry, and how many segments it has.
+    fn message(&mut self, hop: &Hop, now: Timestamp) -> Option<(Message, Option<u32>)> {
         let tools = &self.desk.tools;
         let challenge = self.delivery.challenge();
         let locale = tools.policy.tenant(&challenge.tenant).and_then(|tenant| tenant.locale.as_deref());
-        let rendered = tools.texts.render(challenge, hop.channel, locale)?;
+        let method = challenge.methods.get(hop.method)?;
+        let rendered = tools.texts.render(challenge, method, locale)?;
+        let said = rendered.said;
         let message = Message {
             reference: tools.reader.reference(&challenge.id, self.delivery.next_attempt()),
-            address: challenge.methods.get(hop.method)?.address.clone(),
+            address: method.address.clone(),
             sender: hop.sender.clone(),
-            title: None,
-            text: Secret::new(rendered.text),
+            title: said.title,
+            text: said.text,
             code: challenge.code.clone(),
             language: rendered.language,
             purpose: challenge.purpose.clone(),
@@ -176,7 +179,7 @@ impl Task {
         if rendered.by_default {
             self.delivery.note(Note::TextDefault);
         }
-        Some(message)
+        Some((message, said.segments))
     }
 
     async fn send(&self, hop: &Hop, message: Option<Message>, timeout: Duration) -> Verdict {

@@ -14,7 +14,8 @@ use mfa_courier::broker::wire::form;
 use mfa_courier::broker::{Names, Properties, Publication};
 use mfa_courier::challenge::Channel;
 use mfa_courier::clock::{Clock, Timestamp};
-use mfa_courier::delivery::message::{Template, Texts};
+use mfa_courier::delivery::language::Language;
+use mfa_courier::delivery::message::{Template, Texts, Wording};
 use mfa_courier::delivery::outcome::Outcome;
 use mfa_courier::delivery::policy::{Policy, ProviderPolicy};
 use mfa_courier::delivery::verdict::{AttemptResult, Verdict};
@@ -310,8 +311,11 @@ impl World {
         let in_flight: Vec<_> =
             setup.policy.providers.iter().map(|p| (Arc::clone(&p.name), setup.max_in_flight)).collect();
         let mut texts = Texts::default();
+        let english = Language::parse("en").unwrap();
         for channel in Channel::ALL {
-            texts.insert(channel, "en", "default", Template::parse("{code} is your code").unwrap());
+            let text = if channel == Channel::Push { "Is this you?" } else { "{code} is your code" };
+            let wording = Wording { title: None, body: Template::parse(text).unwrap() };
+            texts.general.insert(channel, &english, "default", vec![wording]);
         }
         Tools {
             clock: self.clock.clone(),

@@ -159,6 +159,20 @@ const MISTAKES_TOGETHER: &[(&str, &str)] = &[
         "[guard]\ndefault_region = \"001\"\n",
         "courier.toml:2:18: guard.default_region: found \"001\"; allowed: the ISO code of a country, such as \"US\"",
     ),
+    (
+        "[messages]\noversize = \"cut\"\n",
+        "courier.toml:2:12: messages.oversize: found \"cut\"; allowed: \"keep\", \"look_alikes\", \"transliterate\", \"shorten\"",
+    ),
+    (
+        "[messages]\nautofill = { domain = \"https://example.com\" }\n",
+        "courier.toml:2:23: messages.autofill.domain: found \"https://example.com\"; allowed: the host of a website in \
+         lower case, such as \"example.com\", without scheme, port or path; other alphabets as xn--…",
+    ),
+    (
+        "[tenants.contoso.messages.autofill]\nandroid_hash = \"FA+9qCX9VS\"\n",
+        "courier.toml:2:16: tenants.contoso.messages.autofill.android_hash: found \"FA+9qCX9VS\"; allowed: the app's \
+         11-character hash for the SMS Retriever API, such as \"FA+9qCX9VSu\"",
+    ),
     ("[guard]\nper_prefix = {}\n", "courier.toml:2:1: guard.per_prefix: this setting comes with a later version"),
     ("[http]\ncallback_key = \"x\"\n", "courier.toml:2:1: http.callback_key: this setting comes with a later version"),
     (
@@ -328,7 +342,7 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
             "courier.toml:6:12: broker.prefetch",
             "courier.toml:7:14: broker.names.dead",
             "COURIER__BROKR__URL: brokr: unknown key; did you mean `broker`?; allowed: admin, broker, delivery, guard, \
-             health, http, ledger, log, log_format, messages_dir, providers, providers_dir, routes, tenants",
+             health, http, ledger, log, log_format, messages, messages_dir, providers, providers_dir, routes, tenants",
             "COURIER__GUARD__TEST_NUMBERS: guard.test_numbers",
         ]
     );
@@ -412,6 +426,39 @@ fn nothing_that_can_be_written_stops_the_reader() {
     assert!(!operator.errors(&deep, &[]).is_empty());
     assert!(!operator.errors("", &[("COURIER__ROUTES", &"[".repeat(60_000))]).is_empty());
     assert!(!operator.errors("", &[("COURIER__", "x"), ("COURIER__A__", "[{")]).is_empty());
+}
+
+/// Nothing but a host and a hash may stand in the lines that phones read.
+#[test]
+fn lines_for_autofill_take_no_other_text() {
+    let operator = Operator::new();
+    let errors = |key: &str, value: &str| {
+        let toml = format!("[messages]\nautofill.{key} = {value:?}\n");
+        operator.load(&toml, &[]).map_or_else(|errors| errors.len(), |_| 0)
+    };
+    let long = format!("{}.com", "a".repeat(64));
+    for bad in [
+        "",
+        "com",
+        "Example.com",
+        "a..b",
+        ".a.b",
+        "a.b.",
+        "-a.b",
+        "a-.b",
+        "a_b.c",
+        "a.b:8080",
+        "a.b/c",
+        "é.fr",
+        "a.b\n@c.d #1",
+        &long,
+    ] {
+        assert_eq!(errors("domain", bad), 1, "{bad}");
+    }
+    for bad in ["", "FA+9qCX9VS", "FA+9qCX9VSuu", "FA+9qCX9VS=", "FA+9qCX9 Su", "FA+9qCX9VS\n"] {
+        assert_eq!(errors("android_hash", bad), 1, "{bad}");
+    }
+    assert_eq!((errors("domain", "a-1.b"), errors("android_hash", "/+34567890a")), (0, 0));
 }
 
 proptest::proptest! {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
+use crate::delivery::compose::{Autofill, Oversize};
 use crate::delivery::policy::{CountryRule, Destination, OnUnknown, SenderPolicy};
 use crate::guard::quota::Rate;
 use crate::phone::Country;
@@ -61,6 +62,7 @@ fn the_defaults_alone_are_right_and_hold_to_the_code() {
     let settings = Settings::load(None, []).expect("the built-in defaults are right");
     assert_eq!(settings.policy(|_| Channel::ALL.to_vec()), Policy::default());
     assert_eq!(settings.broker.names, crate::broker::Names::default());
+    assert_eq!(settings.messages, Style::default());
     assert_eq!(settings.warnings, []);
     assert_eq!(settings.health.max_open, Duration::from_mins(2));
 }
@@ -103,11 +105,12 @@ fn every_key_that_is_known_is_in_the_defaults() {
     let shown = toml::Value::Table(shown);
     let slips = "zz = 1\nbroker.zz = 1\nbroker.names.zz = 1\nledger.zz = 1\nhttp.zz = 1\nadmin.zz = 1\ndelivery.zz = 1\n\
                  delivery.attempt_timeout.zz = 1\ndelivery.receipt_timeout.zz = 1\ndelivery.on_unknown.zz = 1\n\
-                 delivery.retry.zz = 1\nhealth.zz = 1\nguard.zz = 1\nproviders.twilio.kind = \"x\"\n\
+                 delivery.retry.zz = 1\nmessages.zz = 1\nmessages.autofill.zz = 1\nhealth.zz = 1\nguard.zz = 1\nproviders.twilio.kind = \"x\"\n\
                  providers.twilio.rate = { per_second = 1, zz = 1 }\nproviders.twilio.voice.zz = 1\ntenants.contoso.zz = 1\n\
+                 tenants.contoso.messages.zz = 1\ntenants.contoso.messages.autofill.zz = 1\n\
                  routes = [{ channel = \"sms\", providers = [\"twilio\"], zz = 1 }]\n";
     let errors = Operator::new().load(slips, &[]).expect_err("wrong on purpose");
-    assert_eq!(errors.len(), 17, "{errors:?}");
+    assert_eq!(errors.len(), 21, "{errors:?}");
     for error in errors {
         let path = error.origin.path.replace("routes[0]", "routes.0").replace("twilio.voice", "twilio");
         let parents = path.split('.').filter(|step| *step != "zz");
@@ -129,7 +132,7 @@ fn every_example_in_the_defaults_is_right() {
     for name in ["ca.pem", "client.pem", "client.key"] {
         examples = examples.replace(&format!("/etc/mfa-courier/{name}"), &file.display().to_string());
     }
-    for name in ["providers", "messages"] {
+    for name in ["providers", "messages", "contoso"] {
         examples = examples.replace(&format!("\"/etc/mfa-courier/{name}\""), &format!("{dir:?}"));
     }
     examples = examples
@@ -292,6 +295,37 @@ fn routes_and_tenants_keep_their_order_and_meaning() {
     assert_eq!(policy.tenant("unheard-of"), None);
     let names: Vec<_> = policy.providers.iter().map(|provider| provider.name.as_ref()).collect();
     assert_eq!(names, ["one", "two"]);
+}
+
+#[test]
+fn a_tenant_may_make_its_messages_in_its_own_way() {
+    let operator = Operator::new();
+    let dir = operator.dir.path();
+    let toml = format!(
+        "[messages]\noversize = \"keep\"\nautofill = {{ domain = \"login.contoso.example\", android_hash = \"FA+9qCX9VSu\" }}\n\
+         [tenants.a]\nmessages_dir = {dir:?}\nmessages = {{ oversize = \"shorten\" }}\n\
+         [tenants.b]\nmessages = {{ autofill = {{ domain = \"xn--bcher-kva.example\" }} }}\n\
+         [tenants.c]\nmessages.autofill = {{}}\n[tenants.d]\n"
+    );
+    let settings =
+        operator.load(&toml, &[("COURIER__TENANTS__D__MESSAGES__OVERSIZE", "transliterate")]).expect("right");
+    let general = &settings.messages;
+    let autofill = |domain: &str, hash: &str| {
+        let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        Autofill { domain: given(domain), android_hash: given(hash) }
+    };
+    let whole = autofill("login.contoso.example", "FA+9qCX9VSu");
+    for (name, oversize, autofill) in [
+        ("a", Oversize::Shorten, whole.clone()),
+        ("b", Oversize::Keep, autofill("xn--bcher-kva.example", "")),
+        ("c", Oversize::Keep, autofill("", "")),
+        ("d", Oversize::Transliterate, whole),
+    ] {
+        let style = settings.tenant_messages[name].style(general);
+        assert_eq!(style, Style { oversize, autofill }, "{name}");
+    }
+    assert_eq!(settings.tenant_messages["a"].dir.as_deref(), Some(dir));
+    assert_eq!(settings.tenant_messages["b"].dir, None);
 }
 
 #[test]
