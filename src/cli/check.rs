@@ -4,13 +4,17 @@ use std::path::Path;
 
 use serde_json::json;
 
+use self::texts::Sample;
 use super::Failure;
 use crate::boot::{Parts, assemble};
 use crate::challenge::Channel;
 use crate::clock::Clock;
 use crate::config::Settings;
 
+mod texts;
+
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag of the command line")]
 pub(super) struct Args {
     /// Also tries whether the broker can be reached and takes the credentials.
     #[arg(long)]
@@ -18,6 +22,9 @@ pub(super) struct Args {
     /// Prints the settings in effect, all layers together, secrets left out.
     #[arg(long)]
     effective: bool,
+    /// Shows every text in full rather than as a line of figures.
+    #[arg(long)]
+    texts: bool,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -38,10 +45,20 @@ pub(super) async fn check(args: &Args, file: Option<&Path>) -> Result<(), Failur
         Err(failure) => return Err(failure),
     };
     let live = if args.live { Some(try_broker(&settings).await) } else { None };
+    let samples = texts::samples(&parts.texts);
+    let mut warnings: Vec<_> = settings.warnings.iter().map(ToString::to_string).collect();
+    warnings.extend(samples.iter().filter_map(Sample::warning));
     if args.json {
-        print_json(&settings, &parts, live.as_ref());
+        print_json(&warnings, &samples, &parts, live.as_ref());
     } else {
-        print_text(args, &settings, &parts, file, live.as_ref());
+        if args.effective {
+            println!("{}", settings.redacted());
+        }
+        print!("{}", texts::shown(&samples, args.texts));
+        for warning in &warnings {
+            eprintln!("warning: {warning}");
+        }
+        print_text(&parts, file, live.as_ref());
     }
     match live {
         Some(Err(why)) => Err(Failure::Service(why)),
@@ -56,13 +73,7 @@ async fn try_broker(settings: &Settings) -> Result<(), String> {
     crate::broker::rabbit::try_out(&crate::boot::rabbit_settings(settings)).await.map_err(|why| why.to_string())
 }
 
-fn print_text(args: &Args, settings: &Settings, parts: &Parts, file: Option<&Path>, live: Option<&Result<(), String>>) {
-    if args.effective {
-        println!("{}", settings.redacted());
-    }
-    for warning in &settings.warnings {
-        eprintln!("warning: {warning}");
-    }
+fn print_text(parts: &Parts, file: Option<&Path>, live: Option<&Result<(), String>>) {
     let source = file.map_or_else(|| "the built-in defaults".to_owned(), |file| file.display().to_string());
     println!("{source}: good");
     for provider in &parts.policy.providers {
@@ -81,16 +92,19 @@ fn print_text(args: &Args, settings: &Settings, parts: &Parts, file: Option<&Pat
     }
 }
 
-fn print_json(settings: &Settings, parts: &Parts, live: Option<&Result<(), String>>) {
+fn print_json(warnings: &[String], samples: &[Sample<'_>], parts: &Parts, live: Option<&Result<(), String>>) {
     let provider = |provider: &crate::delivery::policy::ProviderPolicy| {
         let senders: Vec<_> = provider.senders.iter().map(|sender| sender.from.as_ref()).collect();
         json!({ "name": provider.name.as_ref(), "channel": provider.channel, "senders": senders })
     };
-    let warnings: Vec<_> = settings.warnings.iter().map(ToString::to_string).collect();
+    let texts: Vec<_> = samples.iter().map(Sample::json).collect();
     let providers: Vec<_> = parts.policy.providers.iter().map(provider).collect();
     let broker = live.map(|tried| match tried {
         Ok(()) => json!({ "ok": true }),
         Err(why) => json!({ "ok": false, "why": why }),
     });
-    println!("{}", json!({ "ok": true, "warnings": warnings, "providers": providers, "broker": broker }));
+    let told = json!({
+        "ok": true, "warnings": warnings, "providers": providers, "texts": texts, "broker": broker,
+    });
+    println!("{told}");
 }

@@ -102,7 +102,7 @@ pub const DEFAULT_LANGUAGE: &str = "en";
 pub const DEFAULT_TEXT: &str = "default";
 
 /// The value of a place by its name, printable.
-type Value<'v> = dyn Fn(&str) -> Option<String> + 'v;
+pub type Value<'v> = dyn Fn(&str) -> Option<String> + 'v;
 
 /// One way to say something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +120,8 @@ impl Wording {
     }
 
     /// Fills it for `channel`; `None` where a place has no value.
-    fn said(&self, channel: Channel, style: &Style, code: Option<&str>, value: &Value<'_>) -> Option<Said> {
+    #[must_use]
+    pub fn said(&self, channel: Channel, style: &Style, code: Option<&str>, value: &Value<'_>) -> Option<Said> {
         let plain = |template: &Template, code: Option<&str>| {
             template.fill(|name| if name == CODE { code.map(Cow::Borrowed) } else { value(name).map(Cow::Owned) })
         };

@@ -36,6 +36,22 @@ async fn a_challenge_becomes_one_message_and_one_outcome() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_attempt_says_how_many_segments_a_text_message_had_and_a_call_had_none() {
+    let by_both = Setup::with(&[("a", Channel::Sms), ("b", Channel::Voice)]);
+    let mut world = World::new(by_both, |sent: &Sent| {
+        Act::answer(if sent.provider == "a" { AttemptResult::Recipient } else { AttemptResult::Accepted }, 10)
+    });
+    world.start_worker();
+    let methods = json!([{"channel": "sms", "to": "+14155552671"}, {"channel": "voice", "to": "+14155552671"}]);
+    world.publish(&json!({"id": "c1", "code": "481516", "ttl": 60, "methods": methods}));
+    world.settle(seconds(5)).await;
+    let counted: Vec<_> = world.outcome("c1").attempts.iter().map(|a| (a.channel, a.segments)).collect();
+    assert_eq!(counted, [(Channel::Sms, Some(1)), (Channel::Voice, None)]);
+    let said: Vec<_> = world.sent().iter().map(|sent| sent.text.clone()).collect();
+    assert_eq!(said, ["481516 is your code", "4, 8, 1, 5, 1, 6 is your code"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hop_that_fails_gives_way_to_the_next() {
     let script = |sent: &Sent| {
         Act::answer(if sent.provider == "a" { AttemptResult::Transient } else { AttemptResult::Accepted }, 10)

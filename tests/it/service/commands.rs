@@ -95,6 +95,52 @@ async fn all_mistakes_of_a_configuration_are_told_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn check_shows_every_text_and_warns_of_those_that_cost_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| std::fs::write(dir.path().join(name), content).unwrap();
+    let texts = "language = \"fr\"\n[sms]\ndefault = \"{code} est votre code. Ne l’envoyez à personne, quoi qu'on vous dise.\"\n\
+                 hello = [\"{code} {app}\", \"{code}\"]\n";
+    write("fr.toml", texts);
+    write(
+        "courier.conf",
+        &format!(
+            "[messages]\noversize = \"keep\"\n[tenants.contoso]\nmessages_dir = {:?}\n\
+             messages = {{ oversize = \"keep\", autofill = {{ domain = \"contoso.example\" }} }}\n",
+            dir.path()
+        ),
+    );
+    let config = dir.path().join("courier.conf");
+    let check = async |more: &[&str]| program(&[&["check", "--config", config.to_str().unwrap()], more].concat()).await;
+    let plain = check(&[]).await;
+    assert!(plain.status.success(), "{}", text(&plain.stderr));
+    let shown = text(&plain.stdout);
+    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    let row = |line: &&str| line.split_whitespace().collect::<Vec<_>>().starts_with(&["sms", "en", "sign_in", "GSM-7"]);
+    assert_eq!(shown.lines().filter(row).count(), 2, "everybody's, and the tenant's with its line: {shown}");
+    let warning = "warning: tenant contoso: the fr text message default takes 2 segments: 94 units of UCS-2, since \
+                   GSM-7 lacks '’'";
+    let warnings: Vec<_> = text(&plain.stderr).lines().map(str::to_owned).collect();
+    assert_eq!(warnings, [warning]);
+    assert!(
+        text(&check(&["--texts"]).await.stdout).contains("\n    123456 Contoso Bank\n    @contoso.example #123456\n")
+    );
+    let told: Value = serde_json::from_slice(&check(&["--json"]).await.stdout).unwrap();
+    assert_eq!(told["warnings"].as_array().unwrap().len(), 1);
+    let all = told["texts"].as_array().unwrap();
+    let hello: Vec<_> = all.iter().filter(|text| text["name"] == "hello").collect();
+    assert_eq!(
+        *hello[0],
+        serde_json::json!({
+            "tenant": "contoso", "channel": "sms", "language": "fr", "name": "hello", "wording": 1, "title": null,
+            "text": "123456 Contoso Bank\n@contoso.example #123456", "characters": 44, "encoding": "GSM-7", "units": 44,
+            "segments": 1,
+        })
+    );
+    let prompt = all.iter().find(|text| text["channel"] == "push" && text["name"] == "default").unwrap();
+    assert_eq!((&prompt["segments"], prompt["title"].is_string()), (&Value::Null, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_demo_loses_nothing() {
     let demo = tokio::time::timeout(Duration::from_mins(1), program(&["demo", "--seconds", "6", "--rate", "50"]));
     let demo = demo.await.expect("in time");
