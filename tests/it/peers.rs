@@ -81,6 +81,7 @@ fn voice(extension: Option<&str>) -> Address {
 
 fn message(address: Address, sender: &str, text: &str, language: &str) -> Message {
     Message {
+        title: None,
         reference: "r1-abcdef".into(),
         address,
         sender: Some(sender.into()),

@@ -28,7 +28,7 @@ struct Known {
 const EVERY: &[Channel] = &Channel::ALL;
 const DIALLED: &[Channel] = &[Channel::Sms, Channel::Voice];
 
-const KNOWN: [Known; 16] = [
+const KNOWN: [Known; 17] = [
     Known { name: "reference", channels: EVERY, may_lack: false },
     Known { name: "channel", channels: EVERY, may_lack: false },
     Known { name: "text", channels: EVERY, may_lack: false },
