@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use crate::challenge::Channel;
 use crate::clock::Clock;
-use crate::config::{ConfigError, Origin, Place, ProviderEntry, Settings, texts};
+use crate::config::{ConfigError, Origin, Place, ProviderEntry, Serves, Settings, texts};
 use crate::delivery::message::Texts;
 use crate::delivery::policy::Policy;
-use crate::provider::Roster;
-use crate::provider::definition::{self, Definition, Dialect, Required};
-use crate::provider::http::{HttpProvider, ProviderSettings};
+use crate::provider::definition::{self, Definition};
+use crate::provider::http::ProviderSettings;
+use crate::provider::kinds::{IN_CODE, Kind, Kinds};
+use crate::provider::{Provider, Roster};
 use crate::worker::pressure::LaneSettings;
 
 /// Everything that configuration decides, ready to be put to work.
@@ -29,8 +30,8 @@ pub struct Parts {
     pub lanes: Vec<LaneSettings>,
     /// How many requests each provider may have open.
     pub in_flight: Vec<(Arc<str>, u32)>,
-    /// The definition that each configured provider uses, by the provider's name.
-    pub definitions: BTreeMap<Arc<str>, Arc<Definition>>,
+    /// The kind of each configured provider, by the provider's name.
+    pub kinds: Kinds,
 }
 
 /// Puts the parts together.
@@ -39,42 +40,49 @@ pub struct Parts {
 /// All that is wrong.
 pub fn assemble(settings: &Settings, clock: &Clock) -> Result<Parts, Vec<ConfigError>> {
     let mut errors = Vec::new();
-    let kinds = definitions(settings.providers_dir.as_deref(), &mut errors);
+    let kinds = kinds(settings.providers_dir.as_deref(), &mut errors);
     let texts = texts::load(settings).unwrap_or_else(|wrong| {
         errors.extend(wrong);
         Texts::default()
     });
-    let (mut roster, mut used, mut carried) = (Roster::default(), BTreeMap::new(), BTreeMap::new());
+    let (mut roster, mut used, mut carried) = (Roster::default(), Kinds::new(), BTreeMap::new());
     for entry in &settings.providers {
-        let Some(definition) = kinds.get(entry.kind.as_str()) else {
+        let Some(kind) = kinds.get(entry.kind.as_str()) else {
             errors.push(unknown_kind(entry, &kinds));
             continue;
         };
-        match provider(entry, definition, clock) {
+        match provider(entry, kind, clock) {
             Ok(provider) => {
-                carried.insert(Arc::clone(&entry.name), channels(entry, &provider, &mut errors));
-                roster.insert(Arc::new(provider));
+                carried.insert(Arc::clone(&entry.name), channels(entry, kind, &mut errors));
+                roster.insert(provider);
             }
             Err(wrong) => errors.extend(wrong),
         }
-        used.insert(Arc::clone(&entry.name), Arc::clone(definition));
+        used.insert(Arc::clone(&entry.name), kind.clone());
     }
     check_routes(settings, &used, &carried, &mut errors);
     if !errors.is_empty() {
         return Err(errors);
     }
     let channels_of = |name: &str| carried.get(name).cloned().unwrap_or_default();
+    let platforms_of = |name: &str| used.get(name).and_then(Kind::platforms);
     Ok(Parts {
-        policy: settings.policy(channels_of),
+        policy: settings.policy(|name| Serves { channels: channels_of(name), platforms: platforms_of(name) }),
         texts,
         roster,
         lanes: settings.providers.iter().flat_map(|entry| lanes(entry, &channels_of(&entry.name))).collect(),
         in_flight: settings.providers.iter().map(|entry| in_flight(entry, &channels_of(&entry.name))).collect(),
-        definitions: used,
+        kinds: used,
     })
 }
 
-/// The built-in definitions and those of `dir`, which replace built-in ones of the same name.
+/// The built-in kinds and the definitions of `dir`, which replace built-in ones of the same name.
+fn kinds(dir: Option<&Path>, errors: &mut Vec<ConfigError>) -> Kinds {
+    let in_code = IN_CODE.iter().map(|kind| (kind.name.into(), Kind::Code(kind)));
+    let as_data = definitions(dir, errors).into_iter().map(|(name, definition)| (name, Kind::Data(definition)));
+    in_code.chain(as_data).collect()
+}
+
 fn definitions(dir: Option<&Path>, errors: &mut Vec<ConfigError>) -> BTreeMap<Arc<str>, Arc<Definition>> {
     let mut kinds = match definition::builtin() {
         Ok(kinds) => kinds,
@@ -110,12 +118,8 @@ fn definitions(dir: Option<&Path>, errors: &mut Vec<ConfigError>) -> BTreeMap<Ar
     kinds
 }
 
-fn provider(
-    entry: &ProviderEntry,
-    definition: &Arc<Definition>,
-    clock: &Clock,
-) -> Result<HttpProvider, Vec<ConfigError>> {
-    let known: Vec<&str> = definition.settings().keys().map(String::as_str).collect();
+fn provider(entry: &ProviderEntry, kind: &Kind, clock: &Clock) -> Result<Arc<dyn Provider>, Vec<ConfigError>> {
+    let known = kind.settings();
     let unknown = entry.settings.keys().filter(|key| !known.contains(&key.as_str()));
     let mut errors: Vec<_> = unknown.map(|key| entry.unknown_setting(key, &known)).collect();
     let channel_of = |word: &String| Channel::ALL.into_iter().find(|channel| channel.as_str() == word);
@@ -123,10 +127,11 @@ fn provider(
     let given = ProviderSettings {
         base_url: entry.base_url.as_ref().map(ToString::to_string),
         endpoints: endpoints.collect(),
+        token_endpoint: entry.endpoints.get("token").map(ToString::to_string),
         settings: entry.settings.iter().map(|(key, setting)| (key.clone(), setting.value.clone())).collect(),
         ..ProviderSettings::new(entry.name.as_ref())
     };
-    match HttpProvider::new(given, Arc::clone(definition), clock.clone()) {
+    match kind.build(given, clock) {
         Ok(provider) if errors.is_empty() => Ok(provider),
         Ok(_) => Err(errors),
         Err(wrong) => {
@@ -145,12 +150,11 @@ fn provider(
 }
 
 /// The channels that a provider carries as it is configured: what it can't do without is there.
-fn channels(entry: &ProviderEntry, provider: &HttpProvider, errors: &mut Vec<ConfigError>) -> Vec<Channel> {
-    let definition = provider.definition();
-    let lacks_sender = |channel: Channel| {
-        definition.dialect(channel).is_some_and(Dialect::needs_sender) && entry.per_channel(channel).senders.is_empty()
-    };
-    let carried: Vec<_> = provider.channels().filter(|channel| !lacks_sender(*channel)).collect();
+fn channels(entry: &ProviderEntry, kind: &Kind, errors: &mut Vec<ConfigError>) -> Vec<Channel> {
+    let has_setting = |key: &str| entry.settings.contains_key(key);
+    let lacks_sender = |channel: Channel| kind.needs_sender(channel) && entry.per_channel(channel).senders.is_empty();
+    let carried: Vec<_> =
+        kind.channels_with(has_setting).into_iter().filter(|channel| !lacks_sender(*channel)).collect();
     if carried.is_empty() {
         let origin = Origin { path: format!("providers.{}.senders", entry.name), ..entry.origin.clone() };
         errors.push(ConfigError::new(origin, "no sender", "one sender or more: nothing can be sent without"));
@@ -160,22 +164,21 @@ fn channels(entry: &ProviderEntry, provider: &HttpProvider, errors: &mut Vec<Con
 
 fn check_routes(
     settings: &Settings,
-    used: &BTreeMap<Arc<str>, Arc<Definition>>,
+    used: &Kinds,
     carried: &BTreeMap<Arc<str>, Vec<Channel>>,
     errors: &mut Vec<ConfigError>,
 ) {
     for route in &settings.routes {
         let channel = route.rule.channel;
         for (name, origin) in route.rule.providers.iter().zip(&route.provider_origins) {
-            let (Some(definition), Some(carried)) = (used.get(name), carried.get(name)) else { continue };
+            let (Some(kind), Some(carried)) = (used.get(name), carried.get(name)) else { continue };
             if carried.contains(&channel) {
                 continue;
             }
             let channels: Vec<_> = carried.iter().map(|channel| channel.as_str()).collect();
             let mut allowed = format!("a provider of {channel}; \"{name}\" carries {}", channels.join(", "));
-            if definition.dialect(channel).is_some() {
-                let required = definition.settings().iter().filter(|(_, rule)| rule.required == Required::For(channel));
-                let needed: Vec<_> = required.map(|(key, _)| key.as_str()).chain(["senders"]).collect();
+            if kind.channels().contains(&channel) {
+                let needed: Vec<_> = kind.required_for(channel).into_iter().chain(["senders"]).collect();
                 allowed = format!("{allowed}; for {channel} it needs {}", needed.join(", "));
             }
             errors.push(ConfigError::new(origin.clone(), format!("\"{name}\""), allowed));
@@ -205,7 +208,7 @@ fn in_flight(entry: &ProviderEntry, channels: &[Channel]) -> (Arc<str>, u32) {
     (Arc::clone(&entry.name), most.unwrap_or(crate::config::DEFAULT_MAX_IN_FLIGHT))
 }
 
-fn unknown_kind(entry: &ProviderEntry, kinds: &BTreeMap<Arc<str>, Arc<Definition>>) -> ConfigError {
+fn unknown_kind(entry: &ProviderEntry, kinds: &Kinds) -> ConfigError {
     let known: Vec<&str> = kinds.keys().map(AsRef::as_ref).collect();
     let origin = Origin { path: format!("providers.{}.kind", entry.name), ..entry.origin.clone() };
     let hint = crate::config::closest(&entry.kind, known.iter().copied());

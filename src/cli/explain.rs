@@ -254,6 +254,7 @@ const fn sentence(skipped: &Skipped) -> &'static str {
         SkippedWhy::NoRoute => "the channel has routes, and none of them matches",
         SkippedWhy::NoProvider => "no provider of this channel is configured",
         SkippedWhy::Repeated => "it is the same way to the same address as an earlier one",
+        SkippedWhy::OtherDevice => "it reaches no devices of this platform and app",
         SkippedWhy::FallbackLimit => "`fallback` does not reach so far",
     }
 }

@@ -38,6 +38,15 @@ const NUMBERS: [(&str, &str); 14] = [
     ("9910", "taken after 3 s"),
 ];
 
+/// What the end of a device's token asks for.
+const DEVICES: [(&str, &str); 5] = [
+    (":UNREGISTERED", "the device is gone"),
+    (":INVALID_TOKEN", "likewise: no token of FCM's"),
+    (":QUOTA_EXCEEDED", "status 429 with Retry-After: 1"),
+    (":LAPSED", "status 401: the access token has lapsed, a new one is taken"),
+    (":<any code of FCM's>", "refused with it: INTERNAL, UNAVAILABLE, SENDER_ID_MISMATCH, …"),
+];
+
 pub(super) async fn simulate(args: Args) -> Result<(), Failure> {
     super::log("info", LogFormat::Auto)?;
     let settings = SimulatorSettings { listen: args.listen, ..SimulatorSettings::default() };
@@ -45,9 +54,15 @@ pub(super) async fn simulate(args: Args) -> Result<(), Failure> {
         .await
         .map_err(|why| Failure::Service(format!("--listen {}: {why}", args.listen)))?;
     print!("{}", configuration(&simulator));
-    println!("# the name behind twilio/, vonage/ and webhook/ is free; a number that ends in");
+    println!(
+        "# the name behind twilio/, vonage/, webhook/ and fcm/ is free (token_uri has it too); a number that ends in"
+    );
     for (digits, what) in NUMBERS {
         println!("#   {digits:<8} {what}");
+    }
+    println!("# a device's token that ends in one of these, or in those digits");
+    for (code, what) in DEVICES {
+        println!("#   {code:<24} {what}");
     }
     let stop = CancellationToken::new();
     boot::stop_on_signals(stop.clone())?;

@@ -17,9 +17,9 @@ use self::document::Table;
 use self::kinds::Kind;
 use self::origin::Path as KeyPath;
 use self::read::{Context, Item, Section};
-use crate::challenge::Channel;
+use crate::challenge::{Channel, Platform};
 use crate::delivery::compose::Style;
-use crate::delivery::policy::{Policy, ProviderPolicy, TenantPolicy};
+use crate::delivery::policy::{Policy, ProviderPolicy, Reach, TenantPolicy};
 use crate::guard::health::HealthPolicy;
 use crate::telemetry::LogFormat;
 
@@ -167,13 +167,15 @@ impl Settings {
         })
     }
 
-    /// What deciding needs of it; `channels_of` tells which channels the provider of a name serves.
+    /// What deciding needs of it; `serves` tells what the provider of a name does.
     #[must_use]
-    pub fn policy(&self, channels_of: impl Fn(&str) -> Vec<Channel>) -> Policy {
+    pub fn policy(&self, serves: impl Fn(&str) -> Serves) -> Policy {
         let delivery = &self.delivery;
         let on_channels = |entry: &ProviderEntry| {
-            let channels = channels_of(&entry.name);
-            channels.into_iter().map(|channel| provider_policy(entry, channel)).collect::<Vec<_>>()
+            let Serves { channels, platforms } = serves(&entry.name);
+            let reach = Reach { platforms, apps: entry.apps.clone() };
+            let on = |channel| provider_policy(entry, channel, reach.clone());
+            channels.into_iter().map(on).collect::<Vec<_>>()
         };
         Policy {
             default_ttl: delivery.default_ttl,
@@ -207,7 +209,22 @@ pub fn process_environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
 }
 
-fn provider_policy(entry: &ProviderEntry, channel: Channel) -> ProviderPolicy {
+/// What a provider's kind says that it carries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Serves {
+    /// On which channels.
+    pub channels: Vec<Channel>,
+    /// To whose devices, where it carries prompts; `None`: to all.
+    pub platforms: Option<Vec<Platform>>,
+}
+
+impl From<Vec<Channel>> for Serves {
+    fn from(channels: Vec<Channel>) -> Self {
+        Self { channels, platforms: None }
+    }
+}
+
+fn provider_policy(entry: &ProviderEntry, channel: Channel, reach: Reach) -> ProviderPolicy {
     let settings = entry.per_channel(channel);
     ProviderPolicy {
         name: Arc::clone(&entry.name),
@@ -216,6 +233,7 @@ fn provider_policy(entry: &ProviderEntry, channel: Channel) -> ProviderPolicy {
         receipts: settings.receipts,
         receipt_timeout: settings.receipt_timeout.default,
         receipt_timeout_by_country: settings.receipt_timeout.by_country,
+        reach,
     }
 }
 

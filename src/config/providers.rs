@@ -11,6 +11,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::ConfigError;
+use super::delivery::names;
 use super::document::fold;
 use super::kinds::{NAME_FORM, SECRET_FORMS, by_country, is_name};
 use super::origin::{Origin, closest};
@@ -26,8 +27,18 @@ pub const DEFAULT_MAX_IN_FLIGHT: u32 = 200;
 /// Whether this version can receive what providers later say of accepted messages.
 const RECEIPTS_ARE_SERVED: bool = false;
 /// The keys of a provider that are the courier's own, besides its channels.
-const OWN_KEYS: [&str; 9] =
-    ["kind", "base_url", "endpoints", "senders", "rate", "max_in_flight", "receipts", "receipt_timeout", "cost"];
+const OWN_KEYS: [&str; 10] = [
+    "kind",
+    "apps",
+    "base_url",
+    "endpoints",
+    "senders",
+    "rate",
+    "max_in_flight",
+    "receipts",
+    "receipt_timeout",
+    "cost",
+];
 /// More messages a second than any provider takes.
 const FASTEST: f64 = 100_000.0;
 
@@ -42,6 +53,8 @@ pub struct ProviderEntry {
     pub base_url: Option<Url>,
     /// The same for some of its endpoints.
     pub endpoints: BTreeMap<String, Url>,
+    /// Which apps' devices it reaches; empty: all.
+    pub apps: Vec<String>,
     /// Every other key: what its definition asks for.
     pub settings: BTreeMap<String, ProviderSetting>,
     /// Where it was written.
@@ -205,6 +218,7 @@ fn provider(name: Arc<str>, mut section: Section<'_>) -> Option<ProviderEntry> {
     let kind = section.require("kind", "the name of a provider definition, such as \"twilio\"").and_then(Item::name);
     let base_url = section.take("base_url").and_then(Item::http_url);
     let endpoints = section.take("endpoints").and_then(Item::section).map(endpoints).unwrap_or_default();
+    let apps = section.take("apps").and_then(names).unwrap_or_default();
     let common = limits(&mut section);
     let [sms, voice, push] = Channel::ALL.map(|channel| {
         let Some(mut section) = section.take(channel.as_str()).and_then(Item::section) else {
@@ -219,7 +233,7 @@ fn provider(name: Arc<str>, mut section: Section<'_>) -> Option<ProviderEntry> {
     });
     let settings = settings(section);
     let by_channel = PerChannel { sms, voice, push };
-    Some(ProviderEntry { name, kind: kind?, base_url, endpoints, settings, origin, common, by_channel })
+    Some(ProviderEntry { name, kind: kind?, base_url, endpoints, apps, settings, origin, common, by_channel })
 }
 
 fn endpoints(mut section: Section<'_>) -> BTreeMap<String, Url> {

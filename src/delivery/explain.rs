@@ -80,6 +80,8 @@ pub enum SkippedWhy {
     NoProvider,
     /// It is the same way to the same address as an earlier one.
     Repeated,
+    /// It reaches no devices of this platform, or none of this app.
+    OtherDevice,
     /// Upstream's `fallback` does not reach so far.
     FallbackLimit,
 }
@@ -158,6 +160,7 @@ fn without(challenge: &Challenge, position: usize, method: &Method, policy: &Pol
     }
     let ruled = route::rule(challenge, method, policy);
     let why = |provider: &ProviderPolicy| match ruled {
+        _ if !provider.reach.covers(method) => SkippedWhy::OtherDevice,
         Ruled::Out => SkippedWhy::NoRoute,
         Ruled::By(rule) if !policy.routes[rule].providers.contains(&provider.name) => SkippedWhy::NotInRoute,
         Ruled::By(_) | Ruled::Nothing => SkippedWhy::Repeated,
@@ -191,6 +194,7 @@ mod tests {
             name: name.into(),
             channel,
             senders: Vec::new(),
+            reach: crate::delivery::policy::Reach::default(),
             receipts: channel == Channel::Voice,
             receipt_timeout: None,
             receipt_timeout_by_country: std::collections::BTreeMap::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::challenge::{Channel, PerChannel};
+use crate::challenge::{Address, Channel, Method, PerChannel, Platform};
 use crate::phone::Country;
 
 /// What follows when an accepted hop stays silent.
@@ -78,6 +78,27 @@ pub struct ProviderPolicy {
     pub receipt_timeout: Option<Duration>,
     /// By country.
     pub receipt_timeout_by_country: BTreeMap<Country, Duration>,
+    /// Which devices it reaches, where it carries prompts.
+    pub reach: Reach,
+}
+
+/// Which devices a provider of prompts reaches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Of which platforms; absent: all.
+    pub platforms: Option<Vec<Platform>>,
+    /// Of which apps; empty: all.
+    pub apps: Vec<String>,
+}
+
+impl Reach {
+    /// Whether it reaches `method`: a number always, a device of its platforms and, where both name one, apps.
+    #[must_use]
+    pub fn covers(&self, method: &Method) -> bool {
+        let Address::Push(target) = &method.address else { return true };
+        let platform = self.platforms.as_ref().is_none_or(|platforms| platforms.contains(&target.platform));
+        platform && (self.apps.is_empty() || target.app.as_ref().is_none_or(|app| self.apps.contains(app)))
+    }
 }
 
 /// Which destinations a rule is about.
@@ -213,6 +234,46 @@ impl Default for Policy {
             tenants: BTreeMap::new(),
             countries: CountryRule::All,
             refuse_fiction: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::challenge::PushTarget;
+    use crate::secret::Secret;
+
+    fn device(platform: Platform, app: Option<&str>) -> Method {
+        let target = PushTarget {
+            platform,
+            token: Secret::new("t"),
+            app: app.map(str::to_owned),
+            registered_at: None,
+            number_match: None,
+            context: BTreeMap::new(),
+        };
+        Method { id: None, address: Address::Push(target) }
+    }
+
+    #[test]
+    fn a_device_is_reached_by_providers_of_its_platform_and_app() {
+        let reach = |platforms: Option<&[Platform]>, apps: &[&str]| Reach {
+            platforms: platforms.map(<[_]>::to_vec),
+            apps: apps.iter().map(|app| (*app).to_owned()).collect(),
+        };
+        let both = [Platform::Android, Platform::Ios];
+        for (reach, platform, app, expected) in [
+            (reach(None, &[]), Platform::Huawei, Some("any"), true),
+            (reach(Some(&both), &[]), Platform::Ios, None, true),
+            (reach(Some(&both), &[]), Platform::Windows, None, false),
+            (reach(Some(&both), &["bank"]), Platform::Ios, Some("bank"), true),
+            (reach(Some(&both), &["bank"]), Platform::Ios, Some("shop"), false),
+            (reach(Some(&both), &["bank"]), Platform::Windows, Some("bank"), false),
+            (reach(Some(&both), &["bank", "shop"]), Platform::Ios, Some("shop"), true),
+            (reach(Some(&both), &["bank"]), Platform::Ios, None, true),
+        ] {
+            assert_eq!(reach.covers(&device(platform, app)), expected, "{reach:?} {platform:?} {app:?}");
         }
     }
 }

@@ -69,9 +69,16 @@ pub fn plan(challenge: &Challenge, methods: &[usize], policy: &Policy) -> Vec<Pl
     planned
 }
 
-/// The providers for one method in order: those of the first rule that matches, or, for a channel
-/// without any rule, all of its providers in the file's order.
+/// The providers for one method in order, without those that don't reach it.
 fn providers<'p>(challenge: &Challenge, method: &Method, policy: &'p Policy) -> Vec<&'p ProviderPolicy> {
+    let mut providers = routed(challenge, method, policy);
+    providers.retain(|provider| provider.reach.covers(method));
+    providers
+}
+
+/// Those of the first rule that matches, or, for a channel without any rule, all of its providers in the
+/// file's order.
+fn routed<'p>(challenge: &Challenge, method: &Method, policy: &'p Policy) -> Vec<&'p ProviderPolicy> {
     let channel = method.channel();
     let names = match rule(challenge, method, policy) {
         Ruled::Nothing => return policy.providers.iter().filter(|provider| provider.channel == channel).collect(),

@@ -164,13 +164,14 @@ fn word(name: &str) -> Arc<Word> {
 
 fn delivery(name: &str) -> crate::delivery::Delivery {
     use crate::challenge::{Address, Challenge, Channel, Fallback, Method, Origin};
-    use crate::delivery::policy::{Policy, ProviderPolicy};
+    use crate::delivery::policy::{Policy, ProviderPolicy, Reach};
     let provider = ProviderPolicy {
         name: "p".into(),
         channel: Channel::Sms,
         senders: Vec::new(),
         receipts: false,
         receipt_timeout: None,
+        reach: Reach::default(),
         receipt_timeout_by_country: std::collections::BTreeMap::new(),
     };
     let policy = Policy { providers: vec![provider], ..Policy::default() };

@@ -11,18 +11,23 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::challenge::{Address, Channel};
+use crate::challenge::{Address, ChallengeId, Channel};
 use crate::delivery::verdict::Verdict;
 use crate::secret::Secret;
 
 pub mod definition;
+pub mod fcm;
+mod gone;
 pub mod http;
+pub mod kinds;
 
 /// What one provider is asked to carry: everything that a definition's templates may use.
 #[derive(Clone, Debug)]
 pub struct Message {
     /// Our reference: unique per attempt, at most 40 characters of `[A-Za-z0-9_-]`.
     pub reference: String,
+    /// The challenge that it belongs to: what an app tells a repeat by. The same on every hop.
+    pub challenge: ChallengeId,
     /// Where to.
     pub address: Address,
     /// From whom, where the operator chose.
@@ -80,6 +85,15 @@ pub enum Reply {
         /// What is wrong with it.
         why: String,
     },
+    /// The provider gave no access to send with, in an answer of its own; nothing of the message was written.
+    Refused {
+        /// The HTTP status of that answer.
+        status: u16,
+        /// Its `Retry-After` hint, already relative and bounded to a day.
+        retry_after: Option<Duration>,
+        /// At most [`http::MAX_REPLY_BYTES`].
+        body: Bytes,
+    },
     /// Nothing of the request was written: it can't have been taken.
     NotSent {
         /// What went wrong.
@@ -101,8 +115,8 @@ pub trait Provider: Send + Sync {
     /// Writes one request and waits for its answer until `deadline`. Never writes after it.
     async fn send(&self, message: &Message, deadline: Instant) -> Reply;
 
-    /// What the answer means and whose fault it is. Pure.
-    fn classify(&self, channel: Channel, reply: &Reply) -> Verdict;
+    /// What the answer to `message` means and whose fault it is. Writes and changes nothing.
+    fn classify(&self, message: &Message, reply: &Reply) -> Verdict;
 }
 
 /// The configured providers by name.

@@ -1,7 +1,7 @@
 //! Simulated providers on loopback that speak the real wire protocols, with scripted faults: the twins of
 //! the real ones in tests, in `demo` and in `simulate`.
 //!
-//! A provider is an entry such as `twilio/primary` or `webhook/gateway`: the kind (a built-in definition)
+//! A provider is an entry such as `twilio/primary` or `webhook/gateway`: the kind (as a configuration says it)
 //! and any name. Its requests, also its calls, go to [`Simulator::base_url`]. Each entry checks what the real
 //! one checks (credentials, token or signature, required fields, bounds), then does what its [`Mode`] says; in
 //! [`Mode::Normal`] the last digits of the number decide:
@@ -23,6 +23,8 @@
 //! | `9909` | taken after 300 ms |
 //! | `9910` | taken after 3 s |
 //! | anything else | taken at once |
+//!
+//! A device's token that `fcm` gets decides likewise, or by a code at its end, as `device:UNREGISTERED` does.
 //!
 //! Everything received is kept, up to a bound, so that a test can check what was sent and how often.
 
@@ -54,10 +56,12 @@ use crate::clock::{Clock, Timestamp};
 use crate::secret::Secret;
 
 mod connection;
+mod fcm;
 mod twilio;
 mod vonage;
 mod webhook;
 
+pub use fcm::{PROJECT_ID, service_account};
 pub use twilio::{ACCOUNT_SID, AUTH_TOKEN};
 pub use vonage::{API_KEY, API_SECRET, APPLICATION_ID, VONAGE_PRIVATE_KEY, VONAGE_PUBLIC_KEY};
 pub use webhook::SIGNING_SECRET;
@@ -174,6 +178,10 @@ trait Wire: Sync {
     fn channel(&self) -> Channel;
     /// What a request says, if it is a right one; else what is done about a wrong one.
     fn read(&self, request: &Incoming) -> Result<Told, Mode>;
+    /// What the address asks for.
+    fn mode_of(&self, to: &str) -> Mode {
+        Mode::of_number(to)
+    }
     fn taken(&self, id: u64, to: &str) -> Response;
     fn refused(&self, code: &str) -> Response;
     fn failed_within(&self, id: u64, code: &str) -> Response;
@@ -222,6 +230,8 @@ struct Book {
     entries: BTreeMap<String, Entry>,
     received: VecDeque<Received>,
     total: u64,
+    /// The access tokens that entries gave.
+    access: BTreeMap<String, fcm::Access>,
 }
 
 #[derive(Default)]
@@ -343,19 +353,19 @@ impl Shared {
             Ok(told) => told,
             Err(wrong) => return self.play(wire, wrong, 0, "", &cord).await,
         };
-        let (id, mode) = self.note(provider, wire.channel(), &told, request.now);
+        let (id, mode) = self.note(wire, provider, &told, request.now);
         self.play(wire, mode, id, &told.to, &cord).await
     }
 
     /// Writes the request down: its number and what is done about it.
-    fn note(&self, provider: String, channel: Channel, told: &Told, now: Timestamp) -> (u64, Mode) {
+    fn note(&self, wire: &dyn Wire, provider: String, told: &Told, now: Timestamp) -> (u64, Mode) {
         let mut book = self.book();
         let entry = book.entry(&provider);
         entry.total += 1;
         let admitted = entry.admits(Clock::instant());
         let mode = match &entry.mode {
             _ if !admitted => Mode::Throttle,
-            Mode::Normal => Mode::of_number(&told.to),
+            Mode::Normal => wire.mode_of(&told.to),
             other => other.clone(),
         };
         book.total += 1;
@@ -365,7 +375,7 @@ impl Shared {
         book.received.push_back(Received {
             at: now,
             provider,
-            channel,
+            channel: wire.channel(),
             to: Secret::new(told.to.as_str()),
             from: told.from.clone(),
             text: Secret::new(told.text.as_str()),
@@ -411,6 +421,8 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/vonage/{entry}/sms/json", serving(&vonage::Messages, "vonage"))
         .route("/vonage/{entry}/v1/calls", serving(&vonage::Calls, "vonage"))
         .route("/webhook/{entry}", serving(&webhook::Webhook, "webhook"))
+        .route("/fcm/{entry}/token", post(to_fcm_token))
+        .route("/fcm/{entry}/v1/projects/{project}/messages:send", post(to_fcm))
 }
 
 /// What of a path is the entry's, and what the protocol's own.
@@ -430,6 +442,32 @@ fn serving(wire: &'static dyn Wire, kind: &'static str) -> MethodRouter<Arc<Shar
         shared.serve(wire, format!("{kind}/{}", place.entry), cord, request).await
     };
     post(serve)
+}
+
+async fn to_fcm_token(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(cord): ConnectInfo<Cord>,
+    Path(entry): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let request = Incoming { account: None, headers, body, now: shared.clock.now() };
+    let entry = format!("fcm/{entry}");
+    let wire = fcm::TokenEndpoint { shared: &shared, entry: &entry };
+    shared.serve(&wire, format!("{entry}/token"), cord, request).await
+}
+
+async fn to_fcm(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(cord): ConnectInfo<Cord>,
+    Path((entry, project)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let request = Incoming { account: Some(project), headers, body, now: shared.clock.now() };
+    let entry = format!("fcm/{entry}");
+    let wire = fcm::Messages { shared: &shared, entry: &entry };
+    shared.serve(&wire, entry.clone(), cord, request).await
 }
 
 #[cfg(test)]

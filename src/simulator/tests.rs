@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::challenge::{Address, Channel};
+use crate::challenge::{Address, ChallengeId};
 use crate::delivery::verdict::{AttemptResult, Verdict};
 use crate::phone::PhoneNumber;
 use crate::provider::definition::builtin;
@@ -69,6 +69,7 @@ async fn send_by(provider: &HttpProvider, channel: Channel, number: &str) -> (Re
     };
     let message = Message {
         reference: "r-1".into(),
+        challenge: ChallengeId::parse("c-1").expect("valid"),
         address,
         sender: Some(sender.into()),
         title: None,
@@ -80,7 +81,7 @@ async fn send_by(provider: &HttpProvider, channel: Channel, number: &str) -> (Re
         validity: Duration::from_secs(90),
     };
     let reply = provider.send(&message, Clock::instant() + Duration::from_millis(800)).await;
-    let verdict = provider.classify(channel, &reply);
+    let verdict = provider.classify(&message, &reply);
     (reply, verdict)
 }
 

@@ -166,6 +166,7 @@ impl Task {
         let said = rendered.said;
         let message = Message {
             reference: tools.reader.reference(&challenge.id, self.delivery.next_attempt()),
+            challenge: challenge.id.clone(),
             address: method.address.clone(),
             sender: hop.sender.clone(),
             title: said.title,
@@ -195,7 +196,7 @@ impl Task {
         // The provider keeps to the deadline itself and knows how far its request came; this one is for bugs.
         let reply = tokio::time::timeout_at(deadline + Duration::from_millis(200), provider.send(&message, deadline));
         let reply = reply.await.unwrap_or_else(|_| Reply::InDoubt { why: "no answer in time".to_owned() });
-        provider.classify(hop.channel, &reply)
+        provider.classify(&message, &reply)
     }
 
     /// Health, lanes, figures and the log line of an answer.

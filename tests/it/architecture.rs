@@ -16,9 +16,10 @@ const CORE: [&str; 6] =
     ["src/challenge.rs", "src/delivery/", "src/guard/", "src/phone.rs", "src/secret.rs", "src/worker/look.rs"];
 
 /// Libraries, and the only places that name them: what has to change when the library does.
-const PLACES: [(&str, &[&str]); 5] = [
+const PLACES: [(&str, &[&str]); 6] = [
     ("backoff", &["src/delivery/backoff.rs"]),
     ("governor", &["src/guard/quota.rs"]),
+    ("jsonwebtoken", &["src/provider/http/jwt.rs", "src/provider/definition/tests/values.rs", "src/simulator/"]),
     ("lapin", &["src/broker/rabbit/"]),
     // A definition checks names of headers with the type of the client that will send them.
     ("reqwest", &["src/provider/http/", "src/provider/definition/load.rs", "src/provider/definition/request.rs"]),

@@ -2,7 +2,7 @@
 //! this request, and an answer means exactly this verdict, by this row of the definition.
 //!
 //! Every row of every definition must be covered by some answer, and every file must belong to a
-//! definition, so neither can be forgotten when the other grows.
+//! definition, so neither can be forgotten when the other grows. Kinds in code have theirs below.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,19 +10,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
-use mfa_courier::challenge::{Address, Channel};
+use mfa_courier::challenge::{Address, ChallengeId, Channel};
 use mfa_courier::clock::{Clock, Timestamp};
 use mfa_courier::delivery::verdict::{AttemptResult, Verdict};
 use mfa_courier::phone::PhoneNumber;
 use mfa_courier::provider::definition::reply::Row;
 use mfa_courier::provider::definition::{Definition, builtin};
 use mfa_courier::provider::http::retry_after::retry_after;
-use mfa_courier::provider::http::{HttpProvider, ProviderSettings};
+use mfa_courier::provider::http::{HttpProvider, ProviderSettings, Request};
+use mfa_courier::provider::kinds::IN_CODE;
 use mfa_courier::provider::{Message, Reply};
 use mfa_courier::secret::Secret;
 use mfa_courier::simulator::{VONAGE_PRIVATE_KEY, VONAGE_PUBLIC_KEY};
 use serde::Deserialize;
 use serde_json::Value;
+
+mod fcm;
 
 /// When every conversation takes place.
 const NOW: &str = "2026-11-24T12:00:00Z";
@@ -114,8 +117,10 @@ fn root() -> PathBuf {
 }
 
 #[test]
-fn every_folder_belongs_to_a_definition() {
-    let known: BTreeSet<_> = builtin().expect("valid").keys().map(|name| root().join(name.as_ref())).collect();
+fn every_folder_belongs_to_a_kind() {
+    let definitions = builtin().expect("valid");
+    let names = definitions.keys().map(AsRef::as_ref).chain(IN_CODE.iter().map(|kind| kind.name));
+    let known: BTreeSet<_> = names.map(|name| root().join(name)).collect();
     assert_eq!(files_below(&root()).into_iter().collect::<BTreeSet<_>>(), known);
 }
 
@@ -141,6 +146,21 @@ fn conversations_go_as_recorded_and_cover_every_row() {
     }
 }
 
+/// What a request came to.
+fn written(made: &Request) -> Written {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    Written {
+        method: format!("{:?}", made.method).to_uppercase(),
+        url: made.url.to_string(),
+        headers: made
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), without_token(text(value.as_bytes()))))
+            .collect(),
+        body: text(&made.body),
+    }
+}
+
 fn check_request(definition: &Arc<Definition>, conversation: &Conversation, file: &Path) {
     let said = &conversation.message;
     let mut given = ProviderSettings::new(definition.name());
@@ -154,6 +174,7 @@ fn check_request(definition: &Arc<Definition>, conversation: &Conversation, file
     let provider = HttpProvider::new(given, Arc::clone(definition), Clock::system()).expect("usable");
     let message = Message {
         reference: said.reference.clone(),
+        challenge: ChallengeId::parse("c-1").expect("valid"),
         address: said.address(),
         sender: said.sender.as_deref().map(Arc::from),
         title: None,
@@ -165,14 +186,7 @@ fn check_request(definition: &Arc<Definition>, conversation: &Conversation, file
         validity: Duration::from_millis(said.validity_ms),
     };
     let made = provider.request(&message, now()).expect("fits");
-    let text = |bytes: &[u8]| without_token(String::from_utf8(bytes.to_vec()).expect("UTF-8"));
-    let written = Written {
-        method: format!("{:?}", made.method).to_uppercase(),
-        url: made.url.to_string(),
-        headers: made.headers.iter().map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect(),
-        body: text(&made.body),
-    };
-    assert_eq!(written, conversation.request, "{}", file.display());
+    assert_eq!(written(&made), conversation.request, "{}", file.display());
 }
 
 /// A token differs with each run, so what stands for it in a file is what it claims.
@@ -182,26 +196,38 @@ fn without_token(header: String) -> String {
     // It holds at `NOW`, whatever the time is here.
     rules.validate_exp = false;
     let key = DecodingKey::from_rsa_pem(VONAGE_PUBLIC_KEY.as_bytes()).expect("a key");
-    let mut claims = decode::<BTreeMap<String, Value>>(token, &key, &rules).expect("signed by the key").claims;
+    let Ok(signed) = decode::<BTreeMap<String, Value>>(token, &key, &rules) else { return header };
+    let mut claims = signed.claims;
     assert!(claims.remove("jti").is_some_and(|id| id.as_str().is_some_and(|id| id.len() == 36)));
     format!("Bearer {}", serde_json::to_string(&claims).expect("plain"))
 }
 
+impl Answer {
+    fn retry_after(&self) -> Option<Duration> {
+        let hints = self.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("retry-after"));
+        retry_after(hints.map(|(_, value)| value.as_bytes()), now())
+    }
+
+    fn bytes(&self) -> bytes::Bytes {
+        let body = self.body.as_ref().map(ToString::to_string).or_else(|| self.text.clone());
+        body.expect("either `body` or `text`").into()
+    }
+
+    /// That it means what the file says, by the row that the file says.
+    fn check(&self, verdict: &Verdict, row: &str, file: &Path) {
+        let result: AttemptResult =
+            serde_json::from_value(self.verdict.get("result").cloned().expect("a result")).expect("one of the eight");
+        let mut expected = serde_json::to_value(Verdict::of(result)).expect("plain");
+        expected.as_object_mut().expect("an object").extend(self.verdict.clone());
+        let got = serde_json::to_value(verdict).expect("plain");
+        assert_eq!((got, row), (expected, self.row.as_str()), "{}: {}", file.display(), self.row);
+    }
+}
+
 fn check_answer(definition: &Definition, channel: Channel, answer: &Answer, file: &Path) -> Row {
-    let hints = answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("retry-after"));
-    let body = answer.body.as_ref().map(ToString::to_string).or_else(|| answer.text.clone());
-    let reply = Reply::Answered {
-        status: answer.status,
-        retry_after: retry_after(hints.map(|(_, value)| value.as_bytes()), now()),
-        body: body.expect("either `body` or `text`").into(),
-    };
+    let reply = Reply::Answered { status: answer.status, retry_after: answer.retry_after(), body: answer.bytes() };
     let (verdict, row) = definition.dialect(channel).expect("carries it").judge(&reply);
     assert_eq!(verdict, definition.classify(channel, &reply));
-    let result: AttemptResult =
-        serde_json::from_value(answer.verdict.get("result").cloned().expect("a result")).expect("one of the eight");
-    let mut expected = serde_json::to_value(Verdict::of(result)).expect("plain");
-    expected.as_object_mut().expect("an object").extend(answer.verdict.clone());
-    let got = serde_json::to_value(&verdict).expect("plain");
-    assert_eq!((got, row.to_string()), (expected, answer.row.clone()), "{}: {}", file.display(), answer.row);
+    answer.check(&verdict, &row.to_string(), file);
     row
 }

@@ -2,15 +2,13 @@
 //! providers can be built from what they say.
 
 use std::path::Path;
-use std::sync::Arc;
 
+use mfa_courier::boot::assemble;
 use mfa_courier::challenge::Channel;
 use mfa_courier::clock::Clock;
 use mfa_courier::config::Settings;
-use mfa_courier::provider::definition::builtin;
-use mfa_courier::provider::http::{HttpProvider, ProviderSettings};
 use mfa_courier::simulator::{
-    ACCOUNT_SID, API_KEY, API_SECRET, APPLICATION_ID, AUTH_TOKEN, SIGNING_SECRET, VONAGE_PRIVATE_KEY,
+    ACCOUNT_SID, API_KEY, API_SECRET, APPLICATION_ID, AUTH_TOKEN, SIGNING_SECRET, VONAGE_PRIVATE_KEY, service_account,
 };
 
 const LONG_SECRET: &str = "whsec_dGhpcnR5LXR3by1ieXRlcy1vZi1hbi1leGFtcGxlLWtleSE=";
@@ -36,6 +34,11 @@ fn load(text: &str, secrets: &[(&str, &str)], env: &[(&str, &str)]) -> Settings 
     settings
 }
 
+/// The key of a service account as Google writes it.
+fn account() -> String {
+    service_account("https://oauth2.googleapis.com/token")
+}
+
 /// As an operator should: readable by its owner.
 fn write_secret(path: &Path, secret: &str) {
     use std::os::unix::fs::PermissionsExt as _;
@@ -44,16 +47,8 @@ fn write_secret(path: &Path, secret: &str) {
 }
 
 fn build_providers(settings: &Settings) {
-    let definitions = builtin().expect("valid");
-    for entry in &settings.providers {
-        let definition = definitions.get(entry.kind.as_str()).expect("a built-in kind");
-        let mut given = ProviderSettings::new(entry.name.as_ref());
-        given.base_url = entry.base_url.as_ref().map(ToString::to_string);
-        let own = entry.settings.iter().map(|(key, setting)| (key.clone(), setting.value.clone()));
-        given.settings = own.collect();
-        let built = HttpProvider::new(given, Arc::clone(definition), Clock::system());
-        assert!(built.is_ok(), "{}: {:?}", entry.name, built.err());
-    }
+    let assembled = assemble(settings, &Clock::system());
+    assert!(assembled.is_ok(), "{:#?}", assembled.err());
 }
 
 fn providers_of_the_last_route(settings: &Settings) -> Vec<&str> {
@@ -67,6 +62,7 @@ fn the_example_for_production_is_right() {
         ("content-key", "an example of a key\n"),
         ("twilio-api-secret", "secret\n"),
         ("gateway-signing-secret", LONG_SECRET),
+        ("fcm-service-account.json", &account()),
     ];
     let env = [
         ("ADMIN_TOKEN", "an example of a token"),
@@ -114,6 +110,7 @@ fn the_configuration_in_the_readme_is_right() {
     let secrets = [
         ("broker-url", "amqps://courier:secret@rabbitmq.internal:5671/mfa\n"),
         ("gateway-signing-secret", LONG_SECRET),
+        ("fcm-service-account.json", &account()),
     ];
     let env = [("TWILIO_ACCOUNT_SID", "AC00000000000000000000000000000000"), ("TWILIO_AUTH_TOKEN", "secret")];
     assert_eq!(providers_of_the_last_route(&load(toml, &secrets, &env)), ["twilio", "gateway"]);

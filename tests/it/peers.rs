@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mfa_courier::challenge::Address;
+use mfa_courier::challenge::{Address, ChallengeId};
 use mfa_courier::clock::Clock;
 use mfa_courier::phone::PhoneNumber;
 use mfa_courier::provider::Message;
@@ -81,6 +81,7 @@ fn voice(extension: Option<&str>) -> Address {
 
 fn message(address: Address, sender: &str, text: &str, language: &str) -> Message {
     Message {
+        challenge: ChallengeId::parse("c-1").expect("valid"),
         title: None,
         reference: "r1-abcdef".into(),
         address,

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mfa_courier::challenge::{Address, Channel};
+use mfa_courier::challenge::{Address, ChallengeId};
 use mfa_courier::clock::{Clock, Timestamp};
 use mfa_courier::delivery::verdict::{AttemptResult, Verdict};
 use mfa_courier::phone::PhoneNumber;
@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use self::server::{Then, answer, canned, finish, hold, peer, read_request};
 
 mod http2;
-mod server;
+pub(crate) mod server;
 mod tls;
 
 /// What every call here has to end within, and what it may take beside it on a busy machine.
@@ -34,6 +34,7 @@ const TAKEN: &str = r#"{"sid":"SM1","error_code":null,"num_segments":"2"}"#;
 fn message() -> Message {
     Message {
         reference: "r-1".into(),
+        challenge: ChallengeId::parse("c-1").expect("valid"),
         address: Address::Sms { to: PhoneNumber::parse(NUMBER, None).expect("valid") },
         sender: Some("Contoso".into()),
         title: None,
@@ -75,14 +76,15 @@ async fn ask_with(provider: &HttpProvider, message: &Message) -> (Verdict, Strin
     let reply = provider.send(message, begun + DEADLINE).await;
     let took = Clock::instant().duration_since(begun);
     assert!(took < DEADLINE + SLACK, "took {took:?}: {reply:?}");
-    let verdict = provider.classify(Channel::Sms, &reply);
+    let verdict = provider.classify(message, &reply);
     let shown = format!("{verdict:?}");
     assert!(![NUMBER, CODE, "t0ken", "127.0.0.1"].iter().any(|secret| shown.contains(secret)), "{shown}");
     let progress = match reply {
         Reply::Answered { status, .. } => format!("answered {status}"),
         Reply::Torn { status, .. } => format!("torn {status}"),
-        Reply::NotSent { .. } => "not sent".to_owned(),
         Reply::Unfit { .. } => "unfit".to_owned(),
+        Reply::Refused { status, .. } => format!("refused {status}"),
+        Reply::NotSent { .. } => "not sent".to_owned(),
         Reply::InDoubt { .. } => "in doubt".to_owned(),
     };
     (verdict, progress)

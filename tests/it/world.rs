@@ -17,7 +17,7 @@ use mfa_courier::clock::{Clock, Timestamp};
 use mfa_courier::delivery::language::Language;
 use mfa_courier::delivery::message::{Template, Texts, Wording};
 use mfa_courier::delivery::outcome::Outcome;
-use mfa_courier::delivery::policy::{Policy, ProviderPolicy};
+use mfa_courier::delivery::policy::{Policy, ProviderPolicy, Reach};
 use mfa_courier::delivery::verdict::{AttemptResult, Verdict};
 use mfa_courier::guard::health::HealthPolicy;
 use mfa_courier::guard::quota::Rate;
@@ -72,6 +72,7 @@ pub(crate) struct Sent {
     pub(crate) provider: String,
     pub(crate) to: String,
     pub(crate) text: String,
+    pub(crate) code: Option<String>,
     pub(crate) reference: String,
     pub(crate) at: Timestamp,
     pub(crate) validity: Duration,
@@ -104,6 +105,7 @@ impl Provider for Scripted {
             provider: self.name.clone(),
             to,
             text: message.text.expose().to_owned(),
+            code: message.code.as_ref().map(|code| code.expose().to_owned()),
             reference: message.reference.clone(),
             at: self.clock.now(),
             validity: message.validity,
@@ -123,7 +125,7 @@ impl Provider for Scripted {
         Reply::Answered { status: 200, retry_after: act.retry_after, body: result.as_str().into() }
     }
 
-    fn classify(&self, _channel: Channel, reply: &Reply) -> Verdict {
+    fn classify(&self, _message: &Message, reply: &Reply) -> Verdict {
         match reply {
             Reply::Answered { body, retry_after, .. } => {
                 let result = AttemptResult::ALL.into_iter().find(|r| r.as_str().as_bytes() == body.as_ref());
@@ -131,7 +133,7 @@ impl Provider for Scripted {
             }
             Reply::NotSent { .. } => Verdict::of(AttemptResult::Transient),
             Reply::Unfit { .. } => Verdict::of(AttemptResult::Content),
-            Reply::Torn { .. } | Reply::InDoubt { .. } => Verdict::of(AttemptResult::Unknown),
+            Reply::Refused { .. } | Reply::Torn { .. } | Reply::InDoubt { .. } => Verdict::of(AttemptResult::Unknown),
         }
     }
 }
@@ -157,6 +159,7 @@ impl Setup {
             senders: Vec::new(),
             receipts: false,
             receipt_timeout: None,
+            reach: Reach::default(),
             receipt_timeout_by_country: BTreeMap::new(),
         };
         Self {

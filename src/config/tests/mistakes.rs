@@ -412,7 +412,7 @@ fn a_setting_unknown_to_its_definition_is_told_where_it_was_written() {
     let error = settings.providers[0].unknown_setting("base_ulr", &["auth_token"]).to_string();
     assert!(
         error.ends_with(
-            "courier.toml:3:1: providers.x.base_ulr: unknown key; did you mean `base_url`?; allowed: auth_token, \
+            "courier.toml:3:1: providers.x.base_ulr: unknown key; did you mean `base_url`?; allowed: apps, auth_token, \
              base_url, cost, endpoints, kind, max_in_flight, rate, receipt_timeout, receipts, senders"
         ),
         "{error}"

@@ -60,7 +60,7 @@ const TWO_PROVIDERS: &str = "[providers.one]\nkind = \"x\"\n[providers.two]\nkin
 #[test]
 fn the_defaults_alone_are_right_and_hold_to_the_code() {
     let settings = Settings::load(None, []).expect("the built-in defaults are right");
-    assert_eq!(settings.policy(|_| Channel::ALL.to_vec()), Policy::default());
+    assert_eq!(settings.policy(|_| Channel::ALL.to_vec().into()), Policy::default());
     assert_eq!(settings.broker.names, crate::broker::Names::default());
     assert_eq!(settings.messages, Style::default());
     assert_eq!(settings.warnings, []);
@@ -136,6 +136,7 @@ fn every_example_in_the_defaults_is_right() {
         examples = examples.replace(&format!("\"/etc/mfa-courier/{name}\""), &format!("{dir:?}"));
     }
     examples = examples
+        .replace("/run/secrets/fcm-service-account.json", &secret.display().to_string())
         .replace("/run/secrets/courier-content-key", &secret.display().to_string())
         .replace("amqp://guest", "amqps://guest");
     let settings = operator.load(&examples, &[("COURIER_ADMIN_TOKEN", "0123456789abcdef")]).expect("right");
@@ -267,7 +268,7 @@ fn a_channel_may_differ_from_its_provider() {
     assert_eq!((voice.max_in_flight, &voice.cost), (3, &sms.cost));
     assert!(entry.has_own_rate(Channel::Voice) && !entry.has_own_rate(Channel::Sms));
     assert!(!entry.has_own_max_in_flight(Channel::Voice));
-    let policy = settings.policy(|_| vec![Channel::Sms, Channel::Voice]);
+    let policy = settings.policy(|_| vec![Channel::Sms, Channel::Voice].into());
     let on = |channel| policy.provider("x", channel).expect("serves it");
     assert_eq!(policy.news_timeout(on(Channel::Sms), None), Duration::from_secs(9));
     assert_eq!(policy.news_timeout(on(Channel::Voice), Some(country("CN"))), Duration::from_secs(40));
@@ -284,7 +285,7 @@ fn routes_and_tenants_keep_their_order_and_meaning() {
          [tenants.contoso]\nmethods = [\"push\", \"sms\"]\nlocale = \"zh-CN\"\n"
     );
     let settings = load(&toml, &[]);
-    let policy = settings.policy(|_| vec![Channel::Sms]);
+    let policy = settings.policy(|_| vec![Channel::Sms].into());
     assert_eq!(policy.routes[0].to, [Destination::Country(country("CN")), Destination::Prefix("+852".into())]);
     assert_eq!(policy.routes[0].providers, ["two".into(), "one".into()]);
     assert_eq!((policy.routes[1].channel, policy.routes[1].to.len()), (Channel::Push, 0));

@@ -20,7 +20,6 @@ use super::Reply;
 use crate::challenge::Channel;
 use crate::delivery::message::Template;
 use crate::delivery::verdict::{AttemptResult, Verdict};
-use crate::secret::Secret;
 
 mod load;
 pub mod lookup;
@@ -147,10 +146,10 @@ impl Definition {
 
     /// The channels that a provider with these settings carries: those of which it has something that they
     /// require, or that require nothing of their own.
-    pub fn channels_with(&self, given: &BTreeMap<String, Secret>) -> impl Iterator<Item = Channel> {
+    pub fn channels_with(&self, has_setting: impl Fn(&str) -> bool) -> impl Iterator<Item = Channel> {
         let asked = move |channel: &Channel| {
             let mut own = self.settings.iter().filter(|(_, rule)| rule.required == Required::For(*channel)).peekable();
-            own.peek().is_none() || own.any(|(key, _)| given.contains_key(key))
+            own.peek().is_none() || own.any(|(key, _)| has_setting(key))
         };
         self.channels().filter(asked)
     }

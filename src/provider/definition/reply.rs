@@ -162,6 +162,10 @@ pub(super) fn judge(shape: &ReplyShape, errors: &ErrorTable, reply: &Reply) -> (
         Reply::Unfit { why } => {
             (Verdict::of(AttemptResult::Content).because(why.as_str()), Row::Common("no request can be made of it"))
         }
+        Reply::Refused { status, .. } => {
+            let why = format!("no access: answered with status {status}");
+            (Verdict::of(AttemptResult::Provider).because(why), Row::Common("no access"))
+        }
         Reply::NotSent { why } => {
             (Verdict::of(AttemptResult::Transient).because(why.as_str()), Row::Common("nothing was sent"))
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::*;
-use crate::challenge::Address;
+use crate::challenge::{Address, ChallengeId};
 use crate::clock::{Clock, Timestamp};
 use crate::phone::PhoneNumber;
 use crate::provider::Message;
@@ -251,6 +251,7 @@ fn whole(settings: &[(&str, &str)]) -> HttpProvider {
 fn message() -> Message {
     Message {
         reference: "r-1".into(),
+        challenge: ChallengeId::parse("c-1").expect("valid"),
         address: Address::Sms { to: PhoneNumber::parse("+14155552671", None).expect("valid") },
         sender: None,
         title: None,

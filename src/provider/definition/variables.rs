@@ -122,12 +122,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::challenge::{Platform, PushTarget};
+    use crate::challenge::{ChallengeId, Platform, PushTarget};
     use crate::phone::PhoneNumber;
 
     fn message(address: Address) -> Message {
         Message {
             reference: "r-1".into(),
+            challenge: ChallengeId::parse("c-1").expect("valid"),
             title: matches!(address, Address::Push(_)).then(|| "Approve sign-in?".into()),
             address,
             sender: Some("Contoso".into()),

@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use super::fill_from_settings;
-use super::jwt::TokenMaker;
+use super::token::TokenMaker;
 use crate::clock::Timestamp;
 use crate::delivery::message::Template;
 use crate::provider::definition::request::{Auth, Unfit, header_value};

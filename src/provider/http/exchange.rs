@@ -24,8 +24,21 @@ use crate::clock::Clock;
 use crate::provider::Reply;
 use crate::provider::definition::request::Method;
 
-/// Writes `request` and waits for its whole answer until `deadline`.
-pub(super) async fn exchange(client: &Client, request: Request, deadline: Instant, clock: &Clock) -> Reply {
+/// Writes requests of one provider.
+#[derive(Clone)]
+pub(in crate::provider) struct Caller {
+    pub(super) client: Client,
+    pub(super) clock: Clock,
+}
+
+impl Caller {
+    /// Writes `request` and waits for its whole answer until `deadline`.
+    pub(in crate::provider) async fn exchange(&self, request: Request, deadline: Instant) -> Reply {
+        exchange(&self.client, request, deadline, &self.clock).await
+    }
+}
+
+async fn exchange(client: &Client, request: Request, deadline: Instant, clock: &Clock) -> Reply {
     if Clock::instant() >= deadline {
         return Reply::NotSent { why: "no time was left".to_owned() };
     }

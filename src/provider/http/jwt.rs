@@ -1,144 +1,87 @@
-//! JSON web tokens of our own making (RFC 7519), signed with RS256: what Vonage's newer services ask for.
+//! Signing JSON Web Tokens (RFC 7519): what proves us to providers that know our public key.
 //!
-//! A token is made once and used until it is nearly over, so that a burst of calls costs one signature. The key
-//! is tried when the configuration is read: what can't sign is a mistake then, not at the first call.
+//! For [`super::auth`] and for providers in code. A key that was read can sign: reading tries it.
+//! The claims, times among them, are the caller's.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::fmt;
 
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use reqwest::header::HeaderValue;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 
-use crate::clock::{Dice, Timestamp};
-use crate::provider::definition::request::header_value;
+use crate::secret::Secret;
 
-/// The share of a token's lifetime that is left when the next one is made: more than a request takes, and room for
-/// clocks that differ. One in four.
-const SPARE: u32 = 4;
+/// A private RSA key that can sign.
+#[derive(Clone)]
+pub struct RsaKey(EncodingKey);
 
-/// Makes tokens, and keeps the latest.
-pub(super) struct TokenMaker {
-    key: EncodingKey,
-    claims: BTreeMap<String, String>,
-    lifetime: Duration,
-    state: Mutex<State>,
-}
+/// Claims or a key that make no token. Says nothing of either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no token could be signed")]
+pub struct Unsigned;
 
-struct State {
-    dice: Dice,
-    latest: Option<Token>,
-}
-
-/// A token as it stands in the header.
-struct Token {
-    made: Timestamp,
-    bearer: HeaderValue,
-}
-
-#[derive(Serialize)]
-struct Claims<'c> {
-    #[serde(flatten)]
-    own: &'c BTreeMap<String, String>,
-    iat: i64,
-    exp: i64,
-    jti: String,
-}
-
-impl TokenMaker {
-    /// Tokens with these claims, each for this long; `None` where `pem` is no key that can sign.
-    pub(super) fn new(pem: &str, claims: BTreeMap<String, String>, lifetime: Duration) -> Option<Self> {
-        let key = EncodingKey::from_rsa_pem(pem.as_bytes()).ok()?;
-        let state = Mutex::new(State { dice: Dice::system(), latest: None });
-        let maker = Self { key, claims, lifetime, state };
-        maker.sign(Timestamp::EPOCH, String::new()).map(|_| maker)
+impl RsaKey {
+    /// Reads a private RSA key in PEM, PKCS#8 or PKCS#1; `None` where it is none, or can't sign.
+    #[must_use]
+    pub fn parse(pem: &str) -> Option<Self> {
+        let key = Self(EncodingKey::from_rsa_pem(pem.as_bytes()).ok()?);
+        // The library looks into the key only when it signs.
+        key.sign_rs256(None, &()).ok()?;
+        Some(key)
     }
 
-    /// `Bearer` and a token that holds at `now` and a while longer.
-    pub(super) fn bearer(&self, now: Timestamp) -> Option<HeaderValue> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let lasts = self.lifetime / SPARE * (SPARE - 1);
-        // A clock that was set back must not keep a token of the future.
-        let holds = |token: &&Token| token.made <= now && now < token.made + lasts;
-        if let Some(token) = state.latest.as_ref().filter(holds) {
-            return Some(token.bearer.clone());
-        }
-        let jti = token_id(&mut state.dice);
-        let bearer = self.sign(now, jti)?;
-        state.latest = Some(Token { made: now, bearer: bearer.clone() });
-        Some(bearer)
-    }
-
-    fn sign(&self, now: Timestamp, jti: String) -> Option<HeaderValue> {
-        let iat = now.as_millis().div_euclid(1_000);
-        let exp = iat.saturating_add(i64::try_from(self.lifetime.as_secs()).unwrap_or(i64::MAX));
-        let claims = Claims { own: &self.claims, iat, exp, jti };
-        let token = encode(&Header::new(Algorithm::RS256), &claims, &self.key).ok()?;
-        header_value(&format!("Bearer {token}"))
+    /// The compact form of a token with these claims, signed with RSASSA-PKCS1-v1_5 and SHA-256 (RFC 7518,
+    /// section 3.3). `key_id` tells the receiver which of its keys to check with.
+    ///
+    /// # Errors
+    /// Where the claims can't be written as JSON.
+    pub fn sign_rs256(&self, key_id: Option<&str>, claims: &impl Serialize) -> Result<Secret, Unsigned> {
+        let header = Header { kid: key_id.map(str::to_owned), ..Header::new(Algorithm::RS256) };
+        jsonwebtoken::encode(&header, claims, &self.0).map(Secret::new).map_err(|_| Unsigned)
     }
 }
 
-/// A version 4 UUID (RFC 9562), which no other token of any worker has.
-fn token_id(dice: &mut Dice) -> String {
-    let number = u128::from(dice.number()) << 64 | u128::from(dice.number());
-    let number = number & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62;
-    let digits = format!("{number:032x}");
-    let mut id = String::with_capacity(36);
-    for (at, digit) in digits.chars().enumerate() {
-        let dash = if [8, 12, 16, 20].contains(&at) { "-" } else { "" };
-        let _ = write!(id, "{dash}{digit}");
+impl fmt::Debug for RsaKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
     }
-    id
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use serde_json::json;
 
     use super::*;
-    use crate::simulator::VONAGE_PRIVATE_KEY;
 
-    const LIFETIME: Duration = Duration::from_mins(15);
+    const KEY: &str = include_str!("../../simulator/signing_key.pem");
 
-    fn maker() -> TokenMaker {
-        let claims = BTreeMap::from([("application_id".to_owned(), "a-1".to_owned())]);
-        TokenMaker::new(VONAGE_PRIVATE_KEY, claims, LIFETIME).expect("a key")
+    /// `openssl dgst -sha256 -sign` over the same two parts: the scheme has no randomness.
+    const SIGNED: &str = concat!(
+        "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiIsImtpZCI6ImtleS0xIn0.eyJpYXQiOjEsImlzcyI6ImEifQ.skJO1qDLwXP6a",
+        "gOj0R3icyZcywMyJcjkhb8Rs_OBU5FcqDACxee-GNkFMD_7h1KJyQDo0ALxUgAfM0fKQqq0b0GH5wnRZGVxNLZRpklnzu7iT",
+        "t_KhSBnOrJGu8NrRfS78260W5H5F5jDIkJmlDO0wre32EE88YYKegwz74Syt5px74_Nsj4Do6UPH1zhZtXrfIL1ByBGS_b-Z",
+        "DcVRSazsOH9eu4nEWTjsu8fL2TK77TuYddZ1KIp4JMQmwnYJAMKPY4o9xV8ozcrVVpNUglvql97hX7jIGyIGvxnUDWS523hu",
+        "XdxmktkZj-27VzDLdqviCEQ3ti2rdz7zBdecOvxog",
+    );
+
+    #[test]
+    fn a_token_is_signed_as_openssl_signs_it() {
+        let token = RsaKey::parse(KEY).expect("a key").sign_rs256(Some("key-1"), &json!({ "iat": 1, "iss": "a" }));
+        assert_eq!(token.expect("signed").expose(), SIGNED);
     }
 
     #[test]
-    fn a_token_is_used_again_until_it_is_nearly_over() {
-        let (maker, start) = (maker(), Timestamp::from_millis(1_790_000_000_123));
-        let at = |now: Timestamp| maker.bearer(now).expect("signs");
-        let first = at(start);
-        assert!(first.is_sensitive());
-        assert_eq!(at(start + Duration::from_secs(674)), first);
-        let second = at(start + Duration::from_secs(675));
-        assert_ne!(second, first);
-        assert_eq!(at(start + Duration::from_secs(676)), second);
-        assert_ne!(at(start), second, "a clock that was set back");
-    }
-
-    #[test]
-    fn ids_are_uuids_that_differ() {
-        let mut dice = Dice::seeded(7);
-        let ids: BTreeSet<_> = (0..1_000).map(|_| token_id(&mut dice)).collect();
-        assert_eq!(ids.len(), 1_000);
-        for id in ids {
-            let parts: Vec<_> = id.split('-').map(str::len).collect();
-            assert_eq!(parts, [8, 4, 4, 4, 12], "{id}");
-            assert!(id[14..].starts_with('4') && id[19..].starts_with(['8', '9', 'a', 'b']), "{id}");
+    fn what_can_not_sign_is_no_key() {
+        let body: String = KEY.lines().filter(|line| !line.contains("KEY-----")).collect();
+        let public = format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n");
+        let wrapped = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", &body[body.len() - 64..]);
+        let curve = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+        for bad in ["", "key", &KEY[..KEY.len() / 2], &public, &wrapped, &curve] {
+            assert!(RsaKey::parse(bad).is_none(), "{bad}");
         }
     }
 
     #[test]
-    fn what_is_no_key_is_told_when_it_is_read() {
-        let public = include_str!("../../simulator/vonage.pub.pem");
-        let cut = VONAGE_PRIVATE_KEY.replacen("MII", "MIJ", 1);
-        let elliptic = rcgen::KeyPair::generate().expect("a key").serialize_pem();
-        for bad in ["", "hunter2", public, cut.as_str(), elliptic.as_str()] {
-            assert!(TokenMaker::new(bad, BTreeMap::new(), LIFETIME).is_none(), "{bad}");
-        }
+    fn a_key_is_not_shown() {
+        assert_eq!(format!("{:?}", RsaKey::parse(KEY)), "Some([redacted])");
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use self::auth::Credentials;
+use self::exchange::Caller;
 use super::definition::request::{Method, Unfit};
 use super::definition::variables::{SETTINGS, Values};
 use super::definition::{Definition, Required, SettingRule};
@@ -28,16 +29,19 @@ use crate::delivery::verdict::Verdict;
 use crate::secret::Secret;
 
 pub mod auth;
-mod exchange;
-mod jwt;
+pub(super) mod exchange;
+pub mod jwt;
+pub(super) mod oauth;
 pub mod retry_after;
+mod token;
 
 /// The most of an answer's body that is read, in bytes.
 pub const MAX_REPLY_BYTES: usize = 256 * 1024;
 
 /// Keys of a configured provider that a definition can't have as settings: they mean the same for all.
-pub const RESERVED_SETTINGS: [&str; 17] = [
+pub const RESERVED_SETTINGS: [&str; 18] = [
     "kind",
+    "apps",
     "base_url",
     "endpoints",
     "ca_file",
@@ -65,6 +69,8 @@ pub struct ProviderSettings {
     pub base_url: Option<String>,
     /// Where those of one channel go, if elsewhere.
     pub endpoints: BTreeMap<Channel, String>,
+    /// Where access tokens are asked for, if elsewhere; only for kinds that ask for them.
+    pub token_endpoint: Option<String>,
     /// The settings that its definition declares.
     pub settings: BTreeMap<String, Secret>,
     /// How long a connection may take to be there, its TLS included.
@@ -81,6 +87,7 @@ impl ProviderSettings {
             name: name.into(),
             base_url: None,
             endpoints: BTreeMap::new(),
+            token_endpoint: None,
             settings: BTreeMap::new(),
             connect_timeout: Duration::from_secs(2),
             extra_roots: None,
@@ -112,6 +119,14 @@ pub struct Request {
     pub body: Bytes,
 }
 
+impl Request {
+    /// A `POST` of this body.
+    pub(super) fn post(url: Url, media_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media_type))]);
+        Self { method: Method::Post, url, headers, body: body.into() }
+    }
+}
+
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request").field("method", &self.method).finish_non_exhaustive()
@@ -124,8 +139,7 @@ pub struct HttpProvider {
     definition: Arc<Definition>,
     settings: BTreeMap<String, Secret>,
     lines: BTreeMap<Channel, Line>,
-    client: Client,
-    clock: Clock,
+    caller: Caller,
 }
 
 /// Where one channel's requests go, and how they prove who sends them.
@@ -140,10 +154,10 @@ impl HttpProvider {
     /// # Errors
     /// Everything that is wrong with the settings.
     pub fn new(given: ProviderSettings, definition: Arc<Definition>, clock: Clock) -> Result<Self, Vec<SettingError>> {
-        let mut mistakes = Mistakes { provider: given.name.clone(), found: Vec::new() };
+        let mut mistakes = Mistakes::about(&given.name);
         let settings = resolve_settings(&definition, &given.settings, &mut mistakes);
         let mut lines = BTreeMap::new();
-        for channel in definition.channels_with(&given.settings) {
+        for channel in definition.channels_with(|key| given.settings.contains_key(key)) {
             let (key, text) = match given.endpoints.get(&channel) {
                 Some(text) => (format!("endpoints.{channel}"), Some(text.as_str())),
                 None => ("base_url".to_owned(), given.base_url.as_deref().or(definition.base_url(channel))),
@@ -154,10 +168,10 @@ impl HttpProvider {
             lines.extend(base.zip(credentials).map(|(base, credentials)| (channel, Line { base, credentials })));
         }
         let plain = lines.values().any(|line| line.base.scheme() == "http");
-        let client = build_client(&given, plain, &mut mistakes);
-        match (client, mistakes.found) {
-            (Some(client), found) if found.is_empty() => {
-                Ok(Self { name: given.name, definition, settings, lines, client, clock })
+        let caller = caller(&given, plain, clock, &mut mistakes);
+        match (caller, mistakes.found) {
+            (Some(caller), found) if found.is_empty() => {
+                Ok(Self { name: given.name, definition, settings, lines, caller })
             }
             (_, mut found) => {
                 found.dedup();
@@ -207,24 +221,29 @@ impl Provider for HttpProvider {
     }
 
     async fn send(&self, message: &Message, deadline: Instant) -> Reply {
-        match self.request(message, self.clock.now()) {
-            Ok(request) => exchange::exchange(&self.client, request, deadline, &self.clock).await,
+        match self.request(message, self.caller.clock.now()) {
+            Ok(request) => self.caller.exchange(request, deadline).await,
             Err(why) => Reply::Unfit { why: why.to_string() },
         }
     }
 
-    fn classify(&self, channel: Channel, reply: &Reply) -> Verdict {
-        self.definition.classify(channel, reply)
+    fn classify(&self, message: &Message, reply: &Reply) -> Verdict {
+        self.definition.classify(message.channel(), reply)
     }
 }
 
-struct Mistakes {
+/// What is wrong with one provider's settings, as far as it was read.
+pub(super) struct Mistakes {
     provider: String,
-    found: Vec<SettingError>,
+    pub(super) found: Vec<SettingError>,
 }
 
 impl Mistakes {
-    fn add(&mut self, key: &str, found: impl Into<String>, allowed: impl Into<String>) {
+    pub(super) fn about(provider: &str) -> Self {
+        Self { provider: provider.to_owned(), found: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, key: &str, found: impl Into<String>, allowed: impl Into<String>) {
         let path = format!("providers.{}.{key}", self.provider);
         self.found.push(SettingError { path, found: found.into(), allowed: allowed.into() });
     }
@@ -233,7 +252,7 @@ impl Mistakes {
         made.map_err(|why| self.add(&why.settings, "a value that can't be used", why.allowed)).ok()
     }
 
-    fn address(&mut self, key: &str, text: Option<&str>) -> Option<Url> {
+    pub(super) fn address(&mut self, key: &str, text: Option<&str>) -> Option<Url> {
         let parsed = text.and_then(base_url);
         if parsed.is_none() {
             // The text is not shown: it may hold a password.
@@ -259,7 +278,7 @@ fn resolve_settings(
     mistakes: &mut Mistakes,
 ) -> BTreeMap<String, Secret> {
     let rules = definition.settings();
-    let carried: Vec<_> = definition.channels_with(given).collect();
+    let carried: Vec<_> = definition.channels_with(|key| given.contains_key(key)).collect();
     for key in given.keys().filter(|key| !rules.contains_key(*key)) {
         let allowed = rules.keys().map(String::as_str).chain(RESERVED_SETTINGS).collect::<Vec<_>>().join(", ");
         mistakes.add(key, format!("unknown key `{key}`"), allowed);
@@ -299,7 +318,8 @@ fn fill_from_settings(template: &Template, settings: &BTreeMap<String, Secret>) 
     template.fill(|name| Some(settings.get(name.strip_prefix(SETTINGS)?)?.expose().into()))
 }
 
-fn build_client(given: &ProviderSettings, plain: bool, mistakes: &mut Mistakes) -> Option<Client> {
+/// What writes the requests of one provider; `plain` where some of its addresses are without TLS.
+pub(super) fn caller(given: &ProviderSettings, plain: bool, clock: Clock, mistakes: &mut Mistakes) -> Option<Caller> {
     let roots = match given.extra_roots.as_deref().map(|pem| Certificate::from_pem_bundle(pem.as_bytes())) {
         None => Vec::new(),
         Some(Ok(roots)) if !roots.is_empty() => roots,
@@ -327,5 +347,5 @@ fn build_client(given: &ProviderSettings, plain: bool, mistakes: &mut Mistakes) 
     if client.is_err() {
         mistakes.add("ca_file", "certificates that can't be used", "certificates in PEM, or none beside the system's");
     }
-    client.ok()
+    Some(Caller { client: client.ok()?, clock })
 }

@@ -9,7 +9,8 @@ use mfa_courier::challenge::{
 use mfa_courier::clock::Timestamp;
 use mfa_courier::delivery::outcome::ReceiptStatus;
 use mfa_courier::delivery::policy::{
-    CountryRule, OnSilence, OnUnknown, Policy, ProviderPolicy, RetryPolicy, RouteRule, SenderPolicy, TenantPolicy,
+    CountryRule, OnSilence, OnUnknown, Policy, ProviderPolicy, Reach, RetryPolicy, RouteRule, SenderPolicy,
+    TenantPolicy,
 };
 use mfa_courier::delivery::verdict::{AttemptResult, Scope, Verdict};
 use mfa_courier::phone::{Country, PhoneNumber};
@@ -146,6 +147,7 @@ fn providers() -> impl Strategy<Value = Vec<ProviderPolicy>> {
         senders,
         receipts,
         receipt_timeout: None,
+        reach: Reach::default(),
         receipt_timeout_by_country: BTreeMap::new(),
     });
     prop::collection::vec(provider, 1..9).prop_map(|mut providers| {

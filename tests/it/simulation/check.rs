@@ -135,7 +135,7 @@ impl Check<'_> {
                 if let Some(earlier) = without_reason {
                     self.broke("I6 every request has its reason", format!("{later:?} after {earlier:?}"));
                 }
-                if later.text != requests[0].text {
+                if later.code != requests[0].code {
                     self.broke("I6 every request has its reason", format!("{id}: two codes under one id"));
                 }
             }

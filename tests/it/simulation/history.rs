@@ -29,7 +29,7 @@ pub(crate) struct Request {
     pub worker: usize,
     pub provider: String,
     pub to: String,
-    pub text: String,
+    pub code: Option<String>,
     pub at: Timestamp,
     pub validity: Duration,
     /// What it comes to; `None`: no answer in time.

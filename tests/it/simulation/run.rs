@@ -251,7 +251,7 @@ fn providers(plan: Arc<Plan>, history: Arc<Mutex<History>>) -> impl FnMut(&Sent)
             worker: sent.worker,
             provider: sent.provider.clone(),
             to: sent.to.clone(),
-            text: sent.text.clone(),
+            code: sent.code.clone(),
             at: sent.at,
             validity: sent.validity,
             result: answered,

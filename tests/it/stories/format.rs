@@ -9,8 +9,8 @@ use mfa_courier::challenge::{
 use mfa_courier::clock::Timestamp;
 use mfa_courier::delivery::outcome::{Advice, ConfirmedBy, Reason, Status};
 use mfa_courier::delivery::policy::{
-    CountryRule, Destination, OnSilence, OnUnknown, Policy, ProviderPolicy, RetryPolicy, RouteRule, SenderPolicy,
-    TenantPolicy, UnknownTenant,
+    CountryRule, Destination, OnSilence, OnUnknown, Policy, ProviderPolicy, Reach, RetryPolicy, RouteRule,
+    SenderPolicy, TenantPolicy, UnknownTenant,
 };
 use mfa_courier::delivery::verdict::{AttemptResult, Scope};
 use mfa_courier::phone::{Country, PhoneNumber};
@@ -343,6 +343,7 @@ impl ProviderText {
                 .collect(),
             receipts: table.receipts.unwrap_or(true),
             receipt_timeout: table.receipt_timeout.map(Span::duration),
+            reach: Reach::default(),
             receipt_timeout_by_country: by_country.map(|(country, span)| (country, span.duration())).collect(),
         })
     }

@@ -154,6 +154,7 @@ fn any_reply() -> impl Strategy<Value = Reply> {
         1 => (100u16..1_000, any::<String>()).prop_map(|(status, why)| Reply::Torn { status, why }),
         1 => any::<String>().prop_map(|why| Reply::NotSent { why }),
         1 => any::<String>().prop_map(|why| Reply::Unfit { why }),
+        1 => (100u16..1_000).prop_map(|status| Reply::Refused { status, retry_after: None, body: "481516".into() }),
         1 => any::<String>().prop_map(|why| Reply::InDoubt { why }),
     ]
 }
@@ -167,6 +168,7 @@ proptest! {
         match &reply {
             Reply::NotSent { .. } => prop_assert_eq!(verdict.result, AttemptResult::Transient),
             Reply::Unfit { .. } => prop_assert_eq!(verdict.result, AttemptResult::Content),
+            Reply::Refused { .. } => prop_assert_eq!(verdict.result, AttemptResult::Provider),
             Reply::InDoubt { .. } => prop_assert_eq!(verdict.result, AttemptResult::Unknown),
             Reply::Answered { status, .. } | Reply::Torn { status, .. } => match status {
                 300..400 => prop_assert_eq!(verdict.result, AttemptResult::Provider),
@@ -228,7 +230,7 @@ async fn a_text_that_can_not_be_sent_is_refused_here_and_blames_no_provider() {
     assert_eq!(most(&VONAGE, long), too_long("speak", 1_500));
     let unfit = Message { sender: None, ..message() };
     let reply = VONAGE.send(&unfit, Clock::instant() + Duration::from_secs(1)).await;
-    let verdict = VONAGE.classify(Channel::Sms, &reply);
+    let verdict = VONAGE.classify(&unfit, &reply);
     assert_eq!(verdict.result, AttemptResult::Content, "{reply:?}");
     assert_eq!(verdict.detail.as_deref(), Some("`from` asks for `sender_digits`, which this message has not"));
 }

@@ -1,0 +1,126 @@
+//! What `kind` of a configured provider can be: a definition, or one of those written in code.
+//!
+//! [`crate::boot`] looks kinds up and builds providers by them; nothing else tells the two apart. A new kind
+//! in code is a module beside this one and a line in [`IN_CODE`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Provider;
+use super::definition::{Definition, Dialect, Required};
+use super::fcm::{self, Fcm};
+use super::http::{HttpProvider, ProviderSettings, SettingError};
+use crate::challenge::{Channel, Platform};
+use crate::clock::Clock;
+
+/// Every kind by its name.
+pub type Kinds = BTreeMap<Arc<str>, Kind>;
+
+/// One kind.
+#[derive(Clone)]
+pub enum Kind {
+    /// Written as data.
+    Data(Arc<Definition>),
+    /// Written in code.
+    Code(&'static CodeKind),
+}
+
+/// A kind that data can't describe.
+pub struct CodeKind {
+    /// What `kind` says.
+    pub name: &'static str,
+    /// The channels it speaks.
+    pub channels: &'static [Channel],
+    /// Whose devices it reaches, where it carries prompts.
+    pub platforms: &'static [Platform],
+    /// The settings it takes.
+    pub settings: &'static [&'static str],
+    build: Build,
+}
+
+type Build = fn(&ProviderSettings, &Clock) -> Result<Arc<dyn Provider>, Vec<SettingError>>;
+
+/// The kinds that are written in code.
+pub static IN_CODE: [CodeKind; 1] = [CodeKind {
+    name: "fcm",
+    channels: &[Channel::Push],
+    platforms: &fcm::PLATFORMS,
+    settings: &fcm::SETTINGS,
+    build: |given, clock| Ok(Arc::new(Fcm::new(given, clock)?)),
+}];
+
+impl Kind {
+    /// The channels it speaks.
+    #[must_use]
+    pub fn channels(&self) -> Vec<Channel> {
+        match self {
+            Self::Data(definition) => definition.channels().collect(),
+            Self::Code(kind) => kind.channels.to_vec(),
+        }
+    }
+
+    /// Those of them that the settings which `has_setting` says are there suffice for.
+    #[must_use]
+    pub fn channels_with(&self, has_setting: impl Fn(&str) -> bool) -> Vec<Channel> {
+        match self {
+            Self::Data(definition) => definition.channels_with(has_setting).collect(),
+            Self::Code(kind) => kind.channels.to_vec(),
+        }
+    }
+
+    /// Whether nothing can be sent on `channel` without a sender.
+    #[must_use]
+    pub fn needs_sender(&self, channel: Channel) -> bool {
+        match self {
+            Self::Data(definition) => definition.dialect(channel).is_some_and(Dialect::needs_sender),
+            Self::Code(_) => false,
+        }
+    }
+
+    /// The settings without which it does not carry `channel`.
+    #[must_use]
+    pub fn required_for(&self, channel: Channel) -> Vec<&str> {
+        match self {
+            Self::Data(definition) => {
+                let settings = definition.settings().iter();
+                settings
+                    .filter(|(_, rule)| rule.required == Required::For(channel))
+                    .map(|(key, _)| key.as_str())
+                    .collect()
+            }
+            Self::Code(_) => Vec::new(),
+        }
+    }
+
+    /// Whose devices it reaches; `None`: all.
+    #[must_use]
+    pub fn platforms(&self) -> Option<Vec<Platform>> {
+        match self {
+            Self::Data(_) => None,
+            Self::Code(kind) => Some(kind.platforms.to_vec()),
+        }
+    }
+
+    /// The names of the settings it takes.
+    #[must_use]
+    pub fn settings(&self) -> Vec<&str> {
+        match self {
+            Self::Data(definition) => definition.settings().keys().map(String::as_str).collect(),
+            Self::Code(kind) => kind.settings.to_vec(),
+        }
+    }
+
+    /// A provider of this kind.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the settings.
+    pub fn build(&self, given: ProviderSettings, clock: &Clock) -> Result<Arc<dyn Provider>, Vec<SettingError>> {
+        match self {
+            Self::Data(definition) => {
+                let built = HttpProvider::new(given, Arc::clone(definition), clock.clone())?;
+                Ok(Arc::new(built))
+            }
+            Self::Code(kind) => (kind.build)(&given, clock),
+        }
+    }
+}
