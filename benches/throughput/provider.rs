@@ -58,7 +58,7 @@ impl Provider {
 
 async fn serve(mut stream: TcpStream, state: Arc<State>) {
     const ANSWER: &[u8] =
-        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n{\"id\":\"abcdefg\"}";
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n{\"id\":\"abcdefg\"}";
     let (mut read, mut held) = ([0; 4_096], Vec::new());
     loop {
         while let Some(length) = whole_request(&held) {

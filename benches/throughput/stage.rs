@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use mfa_courier::clock::Clock;
 use tokio::process::{Child, Command};
@@ -45,12 +46,13 @@ impl Stage {
             rounds: 0.into(),
         };
         let declaring = stage.courier(&[("first", &stage.first)]);
-        eventually("the topology", async || stage.client.queue_depth("mfa.courier.challenges").await).await;
-        eventually("the exchange", async || {
+        // Who consumes has declared everything before.
+        eventually("a consumer", async || {
             let client = Client::connect(&stage.url).await;
-            let options = lapin::options::ExchangeDeclareOptions { passive: true, ..Default::default() };
-            let kind = lapin::ExchangeKind::Topic;
-            client.channel.exchange_declare("mfa.outcomes".into(), kind, options, FieldTable::default()).await.ok()
+            let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+            let queue = "mfa.courier.challenges".into();
+            let found = client.channel.queue_declare(queue, passive, FieldTable::default()).await.ok()?;
+            (found.consumer_count() > 0).then_some(())
         })
         .await;
         stage.client.outcomes_queue(OUTCOMES, "outcome.*.*.final").await;
