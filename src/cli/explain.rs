@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::{Value, json};
 
@@ -187,7 +187,8 @@ fn print(explanation: &Explanation, costs: &Costs<'_>) {
         println!("rejected: {}{field}", rejection.reason.as_str());
     }
     if !explanation.hops.is_empty() {
-        println!("{}\n", hops(explanation, costs));
+        let to = challenge.methods.last().map(Method::masked).unwrap_or_default();
+        println!("to {to}, in this order, each beginning and taking so long at most:\n{}\n", hops(explanation, costs));
         let time = seconds(longest(explanation, challenge));
         let cost = match costs.at_most(&explanation.hops) {
             Some(sums) => {
@@ -195,7 +196,7 @@ fn print(explanation: &Explanation, costs: &Costs<'_>) {
             }
             None => "not known for every provider".to_owned(),
         };
-        println!("at worst: {time}; cost of one segment or minute by each: {cost}");
+        println!("all of them: {time}; one segment or minute by each: {cost}");
         if explanation.hops.iter().any(|hop| hop.may_be_too_late) {
             let lasts = seconds(challenge.expires_at.since(challenge.arrived_at));
             println!("late: the challenge, which lasts {lasts}, may have expired before this hop begins");
@@ -212,32 +213,19 @@ fn print(explanation: &Explanation, costs: &Costs<'_>) {
 
 fn hops(explanation: &Explanation, costs: &Costs<'_>) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header([
-        "",
-        "to",
-        "channel",
-        "provider",
-        "sender",
-        "chosen by",
-        "begins within",
-        "takes at most",
-        "costs",
-    ]);
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["", "channel", "provider", "sender", "route", "begins by", "takes", "costs"]);
     for (n, hop) in explanation.hops.iter().enumerate() {
-        let chosen_by =
-            hop.route.map_or_else(|| "order of the file".to_owned(), |route| format!("route {}", route + 1));
-        let late = if hop.may_be_too_late { " (late)" } else { "" };
+        let late = if hop.may_be_too_late { " late" } else { "" };
         table.add_row([
             (n + 1).to_string(),
-            costs.challenge.methods[hop.method].masked(),
             hop.channel.to_string(),
             hop.provider.to_string(),
-            hop.sender.as_deref().unwrap_or("the provider's").to_owned(),
-            chosen_by,
+            hop.sender.as_deref().unwrap_or("-").to_owned(),
+            hop.route.map_or_else(|| "-".to_owned(), |route| (route + 1).to_string()),
             format!("{}{late}", seconds(hop.begins_within)),
             seconds(hop.takes_at_most),
-            costs.of(hop).map_or_else(|| "not known".to_owned(), |(amount, currency)| format!("{amount} {currency}")),
+            costs.of(hop).map_or_else(|| "-".to_owned(), |(amount, currency)| format!("{amount} {currency}")),
         ]);
     }
     table

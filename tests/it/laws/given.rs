@@ -222,8 +222,9 @@ fn addresses() -> impl Strategy<Value = Address> {
 fn moves() -> impl Strategy<Value = Move> {
     let weather = prop_oneof![
         6 => Just(Weather::Fair),
-        1 => millis(0..20_000).prop_map(Weather::SlotIn),
-        1 => millis(0..20_000).prop_map(Weather::OpenFor),
+        // Not sooner: it is asked for anew at each look, and would never come.
+        1 => millis(100..20_000).prop_map(Weather::SlotIn),
+        1 => millis(100..20_000).prop_map(Weather::OpenFor),
         1 => Just(Weather::Paused),
     ];
     let waking = prop_oneof![
