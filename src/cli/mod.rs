@@ -123,12 +123,14 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(why) => return Failure::Failed(format!("no runtime: {why}")).report(),
     };
-    let done = runtime.block_on(cli.run());
+    // On one of the runtime's own threads: what is spawned from any other wakes one each time.
+    let done = runtime.block_on(async { tokio::spawn(cli.run()).await });
     // Whatever still runs was told to stop and had its time.
     runtime.shutdown_timeout(std::time::Duration::from_millis(500));
     match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => failure.report(),
+        Err(why) => Failure::Failed(format!("a fault of its own: {why}")).report(),
     }
 }
 

@@ -8,6 +8,8 @@
 //! Guarantees: one final outcome, never after the deadline has been noticed; never the same hop again
 //! after a request in doubt; no attempt that could not be answered before the deadline.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::challenge::{Challenge, Channel, Note};
@@ -43,7 +45,8 @@ use verdict::Verdict;
 /// One challenge on its way: everything needed to go on with it anywhere. Travels when parked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
-    challenge: Challenge,
+    /// Shared with every copy: it never changes, and copies are made at each step.
+    challenge: Arc<Challenge>,
     hops: Vec<Track>,
     attempts: Vec<Attempt>,
     begun: Option<Begun>,
@@ -257,7 +260,11 @@ impl Delivery {
     ///
     /// # Errors
     /// Why it is not deliverable as asked.
-    pub fn open(challenge: Challenge, policy: &Policy) -> Result<Self, Box<(Challenge, Rejection)>> {
+    pub fn open(
+        challenge: impl Into<Arc<Challenge>>,
+        policy: &Policy,
+    ) -> Result<Self, Box<(Arc<Challenge>, Rejection)>> {
+        let challenge = challenge.into();
         let methods = match admission::admit(&challenge, policy) {
             Ok(methods) => methods,
             Err(rejection) => return Err(Box::new((challenge, rejection))),
@@ -304,7 +311,7 @@ impl Delivery {
 
     /// The challenge.
     #[must_use]
-    pub const fn challenge(&self) -> &Challenge {
+    pub fn challenge(&self) -> &Challenge {
         &self.challenge
     }
 

@@ -28,7 +28,9 @@ impl Version {
 impl super::Delivery {
     /// Takes the content hash that this worker computed: keys of hashes differ between lives of a worker.
     pub fn recognise_as(&mut self, content: crate::challenge::ContentHash) {
-        self.challenge.content = content;
+        if self.challenge.content != content {
+            std::sync::Arc::make_mut(&mut self.challenge).content = content;
+        }
     }
 }
 

@@ -67,7 +67,7 @@ async fn arrived(desk: &Arc<Desk>, delivered: Delivered, dead: Option<Dead>) {
         }
         Read::Wrong(challenge, rejection) => {
             let letter = Letter::with_copy(delivered, "wrong", now, desk);
-            desk.refuse(*challenge, rejection, letter).await;
+            desk.refuse(&challenge, rejection, letter).await;
         }
         Read::Unreadable(why) => desk.quarantine(delivered, &why).await,
     }
@@ -207,11 +207,11 @@ async fn start(
     event: Event,
 ) -> Option<(Job, Letter)> {
     let delivery = match &job.work {
-        Work::Fresh(challenge) => match Delivery::open(challenge.as_ref().clone(), &desk.tools.policy) {
+        Work::Fresh(challenge) => match Delivery::open(Arc::clone(challenge), &desk.tools.policy) {
             Ok(delivery) => delivery,
             Err(refused) => {
                 let (challenge, rejection) = *refused;
-                desk.refuse(challenge, rejection, letter).await;
+                desk.refuse(&challenge, rejection, letter).await;
                 return None;
             }
         },

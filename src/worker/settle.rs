@@ -199,16 +199,16 @@ impl Desk {
     }
 
     /// A challenge that is not deliverable as asked gets its final outcome, unless it got one already.
-    pub(super) async fn refuse(&self, challenge: Challenge, rejection: Rejection, letter: Letter) {
+    pub(super) async fn refuse(&self, challenge: &Challenge, rejection: Rejection, letter: Letter) {
         let now = self.tools.clock.now();
         let expired = now >= challenge.expires_at && rejection.reason != Reason::Malformed;
         let (status, reason) =
             if expired { (Status::Expired, Reason::ExpiredOnArrival) } else { (Status::Rejected, rejection.reason) };
-        let mut outcome = Outcome::about(&challenge, status, Some(reason), now);
+        let mut outcome = Outcome::about(challenge, status, Some(reason), now);
         if !expired {
             outcome.field = rejection.field;
         }
-        self.conclude_alone(&challenge, outcome, letter, None).await;
+        self.conclude_alone(challenge, outcome, letter, None).await;
     }
 
     /// A parked message that can't be opened any more: its challenge ends as its envelope says it stood.

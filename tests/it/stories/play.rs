@@ -25,7 +25,7 @@ pub(crate) fn play(file: &File, story: &Story) -> Result<Told, String> {
     let challenge = file.challenge(story)?;
     let has_push = challenge.methods.iter().any(|method| method.channel() == Channel::Push);
     let opened = match story.refused {
-        Some(reason) => Err(Box::new((challenge, Rejection::new(reason)))),
+        Some(reason) => Err(Box::new((challenge.into(), Rejection::new(reason)))),
         None => Delivery::open(challenge, &policy),
     };
     let mut told = match opened {
