@@ -21,8 +21,9 @@ pub(super) struct Args {
 }
 
 /// What the last digits of a number ask for.
-const NUMBERS: [(&str, &str); 14] = [
+const NUMBERS: [(&str, &str); 15] = [
     ("77ccccc", "refused with the Twilio code ccccc; others say what it stands for"),
+    ("7721614", "a landline: text messages are refused, calls are taken"),
     ("77000cc", "refused with the status cc of Vonage's text messages"),
     ("7700ccc", "refused with the HTTP status ccc by Vonage's calls"),
     ("9900", "no answer, ever"),

@@ -9,6 +9,7 @@
 //! | number ends in | what happens |
 //! |---|---|
 //! | `77ccccc` | refused with the Twilio code `ccccc`; others say what it stands for with them |
+//! | `7721614` | a landline: text messages are refused, calls are taken |
 //! | `77000cc` | refused with the status `cc` of Vonage's text messages |
 //! | `7700ccc` | refused with the HTTP status `ccc` by Vonage's calls, which have no codes |
 //! | `9900` | no answer, ever |
@@ -111,6 +112,9 @@ pub enum Mode {
     Redirect,
 }
 
+/// Twilio's code of a text message to what is no mobile phone.
+const LANDLINE: &str = "21614";
+
 impl Mode {
     /// What the last digits of a number ask for; see the head of this module.
     #[must_use]
@@ -132,6 +136,14 @@ impl Mode {
             "9909" => Self::Slow(Duration::from_millis(300)),
             "9910" => Self::Slow(Duration::from_secs(3)),
             _ => Self::Normal,
+        }
+    }
+
+    /// The same for a call, which can be made to a landline.
+    fn of_called(number: &str) -> Self {
+        match Self::of_number(number) {
+            Self::Refuse(code) if code == LANDLINE => Self::Normal,
+            mode => mode,
         }
     }
 

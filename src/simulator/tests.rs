@@ -117,7 +117,7 @@ async fn messages_are_taken_and_noted() {
 
 /// A number, what comes of a text message to it, whether it is taken, and what comes of a call by Twilio and by
 /// Vonage, which has no codes for calls.
-const NUMBERS: [(&str, AttemptResult, bool, AttemptResult, AttemptResult); 14] = {
+const NUMBERS: [(&str, AttemptResult, bool, AttemptResult, AttemptResult); 15] = {
     use AttemptResult::{Accepted, Content, Provider, Recipient, Throttled, Transient, Unknown};
     [
         ("+14155559900", Unknown, false, Unknown, Unknown),
@@ -131,6 +131,7 @@ const NUMBERS: [(&str, AttemptResult, bool, AttemptResult, AttemptResult); 14] =
         ("+14155559908", Provider, false, Provider, Provider),
         ("+14155559909", Accepted, true, Accepted, Accepted),
         ("+14157721610", Recipient, false, Provider, Provider),
+        ("+14157721614", Recipient, false, Accepted, Accepted),
         ("+14157721408", Provider, false, Provider, Provider),
         ("+14157730007", Content, false, Provider, Provider),
         ("+14157763017", Throttled, false, Provider, Throttled),
@@ -149,6 +150,8 @@ async fn numbers_select_what_happens() {
                 (_, VONAGE, "+14155559904" | "+14155559907") => AttemptResult::Unknown,
                 _ => sms,
             };
+            // A landline: only a call gets there.
+            let taken = taken || (channel, number) == (Channel::Voice, "+14157721614");
             let (_, verdict) = send_by(&provider, channel, number).await;
             assert_eq!(verdict.result, expected, "{entry} {channel} {number}");
             assert_eq!(simulator.received().pop().expect("noted").taken, taken, "{entry} {channel} {number}");

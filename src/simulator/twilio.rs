@@ -92,6 +92,10 @@ impl Wire for Calls {
         Ok(Told { to, from: Some(from), text: twiml, reference: None, validity: ringing })
     }
 
+    fn mode_of(&self, to: &str) -> Mode {
+        Mode::of_called(to)
+    }
+
     fn taken(&self, id: u64, to: &str) -> Response {
         let call = json!({
             "sid": format!("CA{id:032x}"), "status": "queued", "to": to, "direction": "outbound-api", "queue_time": "0",

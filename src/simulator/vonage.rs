@@ -117,6 +117,10 @@ impl Wire for Calls {
         Ok(Told { to, from, text: talk.text.clone(), reference: None, validity: call.ringing_timer })
     }
 
+    fn mode_of(&self, to: &str) -> Mode {
+        Mode::of_called(to)
+    }
+
     fn taken(&self, id: u64, _: &str) -> Response {
         let call = json!({
             "uuid": format!("51330000-0000-4000-8000-{id:012x}"), "status": "started", "direction": "outbound",
