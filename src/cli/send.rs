@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Failure;
-use super::upstream::Upstream;
+use super::upstream::{REQUESTED, Upstream};
 use crate::clock::Dice;
 use crate::config::Settings;
 use crate::delivery::outcome::{Outcome, Reason};
@@ -45,7 +45,7 @@ pub(super) async fn send(args: &Args, settings: &Settings) -> Result<(), Failure
         "id": id, "tenant": args.tenant, "code": code, "ttl": args.ttl,
         "methods": [{ "channel": args.channel, "to": args.to }],
     });
-    upstream.publish(&challenge).await?;
+    upstream.publish(REQUESTED, &challenge).await?;
     if !args.json {
         println!("{id} published; it expires in {} s", args.ttl);
     }

@@ -1,4 +1,4 @@
-//! What upstream does, on either broker: publish a challenge, hear outcomes.
+//! What upstream does, on either broker: publish challenges and what became of them, hear outcomes.
 
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -14,7 +14,10 @@ pub(super) enum Upstream {
     Rabbit(Box<rabbit::Upstream>),
 }
 
-const REQUESTED: &str = "challenge.requested";
+/// The routing key of a challenge.
+pub(super) const REQUESTED: &str = "challenge.requested";
+/// The routing key of the word that a person entered the code, or approved.
+pub(super) const VERIFIED: &str = "challenge.verified";
 
 impl Upstream {
     pub(super) fn of_memory(broker: MemoryBroker) -> Self {
@@ -26,15 +29,15 @@ impl Upstream {
         Ok(Self::Rabbit(Box::new(rabbit::Upstream::connect(settings).await?)))
     }
 
-    pub(super) async fn publish(&self, challenge: &serde_json::Value) -> Result<(), UpstreamError> {
+    pub(super) async fn publish(&self, key: &str, body: &serde_json::Value) -> Result<(), UpstreamError> {
         let properties = Properties { content_type: Some("application/json".to_owned()), ..Properties::default() };
-        let body = Bytes::from(challenge.to_string());
+        let body = Bytes::from(body.to_string());
         match self {
             Self::Memory(broker, _) => {
-                broker.publish_challenge(REQUESTED, properties, body, None);
+                broker.publish_challenge(key, properties, body, None);
                 Ok(())
             }
-            Self::Rabbit(upstream) => upstream.publish(REQUESTED, &properties, &body, None).await,
+            Self::Rabbit(upstream) => upstream.publish(key, &properties, &body, None).await,
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,7 @@ use crate::challenge::ChallengeId;
 use crate::clock::{Clock, Dice};
 use crate::delivery::message::Texts;
 use crate::delivery::policy::Policy;
+use crate::guard::health::Change;
 use crate::ledger::{Ledger, Word};
 use crate::provider::Roster;
 
@@ -111,6 +112,12 @@ impl Worker {
     pub fn pulse(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
         let desk = Arc::clone(&self.desk);
         move || desk.in_hand.turns()
+    }
+
+    /// What the circuits of its providers do from now on; a listener that is slow misses the oldest changes.
+    #[must_use]
+    pub fn circuits(&self) -> broadcast::Receiver<Change> {
+        self.desk.tools.pressure.changes()
     }
 
     /// Works until `stop` is cancelled or `inbox` ends, then drains for at most `drain`.

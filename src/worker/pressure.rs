@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
 use crate::challenge::Channel;
 use crate::clock::{Dice, Timestamp};
@@ -37,7 +37,11 @@ pub struct Pressure {
     health: Mutex<Health>,
     permits: HashMap<Arc<str>, (Arc<Semaphore>, u32)>,
     sleepers: Arc<Semaphore>,
+    changes: broadcast::Sender<Change>,
 }
+
+/// How many changes of circuits wait for a listener that is slow; it misses the oldest beyond them.
+const CHANGES_KEPT: usize = 256;
 
 /// The right to have one more request open at a provider.
 pub struct Permit {
@@ -86,7 +90,13 @@ impl Pressure {
             health: Mutex::new(Health::new(health)),
             permits: in_flight.iter().map(permit).collect(),
             sleepers: Arc::new(Semaphore::new(sleepers)),
+            changes: broadcast::Sender::new(CHANGES_KEPT),
         }
+    }
+
+    /// What circuits do from now on.
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
     }
 
     /// How each hop of a plan stands.
@@ -171,7 +181,11 @@ impl Pressure {
                 Vec::new()
             }
         };
-        changes.iter().for_each(report);
+        for change in changes {
+            report(&change);
+            // Mostly nobody listens.
+            let _ = self.changes.send(change);
+        }
     }
 
     fn trip(

@@ -1,88 +1,144 @@
-//! The demo's load: challenges at an even rate, an outage in the middle third, until every one has its word.
+//! The demo's load: challenges at an even rate, people who answer them, an outage in the middle third, until every
+//! challenge has its word.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::MissedTickBehavior;
+use tokio::sync::broadcast::Receiver;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::super::Failure;
-use super::super::upstream::Upstream;
+use super::super::upstream::{REQUESTED, Upstream, VERIFIED};
+use super::people;
+use super::screen::Screen;
 use super::tally::Tally;
 use crate::clock::Clock;
+use crate::delivery::outcome::{Outcome, Status};
+use crate::guard::health::Change;
 
 /// What is published.
 pub(super) struct Plan {
     pub(super) seconds: u64,
     pub(super) rate: u64,
-    pub(super) ttl: u64,
+    /// What the ids of this run begin with.
+    pub(super) run: String,
 }
 
-/// One in so many goes to a number that no provider can reach.
-const UNREACHABLE: u64 = 50;
-/// How long after the last deadline an outcome is still waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+impl Plan {
+    fn id(&self, n: u64) -> String {
+        format!("{}-{n}", self.run)
+    }
 
-/// Publishes and listens; `outage` is told when the first provider stops answering and when it answers again.
-pub(super) async fn run(
-    plan: &Plan,
-    upstream: &mut Upstream,
-    tally: &mut Tally,
-    stop: &CancellationToken,
-    outage: impl Fn(bool),
-) -> Result<(), Failure> {
-    let begin = Clock::instant();
-    let total = plan.seconds * plan.rate;
-    let mut tick = tokio::time::interval(Duration::from_millis(10));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    let (mut published, mut is_out, mut stopped) = (0, false, false);
-    let latest = begin + Duration::from_secs(plan.seconds + plan.ttl) + PATIENCE;
-    loop {
-        let everything_published = published == total || stopped;
-        if everything_published && tally.open() == 0 || Clock::instant() > latest {
-            return Ok(());
-        }
-        tokio::select! {
-            outcome = upstream.next_outcome() => match outcome {
-                Some((outcome, _)) => tally.heard(&outcome),
-                None => return Err(Failure::Service("the broker closed the connection".to_owned())),
-            },
-            _ = tick.tick(), if !everything_published => {
-                let elapsed = begin.elapsed();
-                let third = Duration::from_secs(plan.seconds) / 3;
-                let out = elapsed >= third && elapsed < third * 2;
-                if out != is_out {
-                    is_out = out;
-                    outage(out);
-                    tally.outage(out);
-                }
-                let due = (elapsed.as_millis() * u128::from(plan.rate) / 1_000).min(u128::from(total));
-                while u128::from(published) < due {
-                    upstream.publish(&challenge(published, plan.ttl)).await?;
-                    tally.published(published);
-                    published += 1;
-                }
-            }
-            _ = second.tick() => tally.line(),
-            () = stop.cancelled(), if !stopped => stopped = true,
-        }
+    fn is_out(&self, elapsed: Duration) -> bool {
+        let third = Duration::from_secs(self.seconds) / 3;
+        elapsed >= third && elapsed < third * 2
+    }
+
+    /// How many are published by then.
+    fn due(&self, elapsed: Duration) -> u64 {
+        let due = elapsed.as_millis() * u128::from(self.rate) / 1_000;
+        u64::try_from(due).unwrap_or(u64::MAX).min(self.seconds * self.rate)
     }
 }
 
-pub(super) fn id(n: u64) -> String {
-    format!("demo-{n}")
+/// How long after the last deadline an outcome is still waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A load under way.
+pub(super) struct Load<'d> {
+    pub(super) plan: &'d Plan,
+    pub(super) upstream: &'d mut Upstream,
+    pub(super) tally: &'d mut Tally,
+    pub(super) screen: &'d mut Screen,
+    /// When which challenge is answered by its person.
+    pub(super) answers: BTreeSet<(Instant, u64)>,
 }
 
-fn challenge(n: u64, ttl: u64) -> serde_json::Value {
-    // Numbers reserved for fiction; some end as the simulator's table says for "not a mobile phone".
-    let to = match n % UNREACHABLE {
-        7 => "+12127721614".to_owned(),
-        _ => format!("+1{}55501{:02}", 201 + n / 100 % 700, n % 100),
-    };
-    let code = format!("{:06}", (n * 7_919 + 104_729) % 1_000_000);
-    json!({
-        "id": id(n), "session_id": format!("session-{n}"), "code": code, "ttl": ttl,
-        "methods": [{ "channel": "sms", "to": to }],
-    })
+impl Load<'_> {
+    /// Publishes and listens; `outage` is told when the first provider stops answering and when it answers again.
+    pub(super) async fn run(
+        &mut self,
+        circuits: &mut Receiver<Change>,
+        stop: &CancellationToken,
+        outage: impl Fn(bool),
+    ) -> Result<(), Failure> {
+        let begin = Clock::instant();
+        let latest = begin + Duration::from_secs(self.plan.seconds + people::TTL) + PATIENCE;
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let mut second = tokio::time::interval_at(begin + Duration::from_secs(1), Duration::from_secs(1));
+        let mut everything_is_published = false;
+        while !(everything_is_published && self.tally.open() == 0 || Clock::instant() > latest) {
+            tokio::select! {
+                outcome = self.upstream.next_outcome() => match outcome {
+                    Some((outcome, _)) => self.heard(&outcome),
+                    None => return Err(Failure::Service("the broker closed the connection".to_owned())),
+                },
+                _ = tick.tick() => {
+                    let elapsed = begin.elapsed();
+                    self.outage(elapsed, &outage);
+                    if !everything_is_published {
+                        self.publish_due(elapsed).await?;
+                        everything_is_published = self.tally.published == self.plan.seconds * self.plan.rate;
+                        if everything_is_published {
+                            self.screen.load_is_over(self.tally);
+                        }
+                    }
+                    self.answer_due().await?;
+                }
+                // Changes that were missed are no news.
+                Ok(change) = circuits.recv() => self.circuit(&change),
+                _ = second.tick() => {
+                    let middle = Duration::from_secs(self.tally.outages.len() as u64) + Duration::from_millis(500);
+                    self.tally.end_second(self.plan.is_out(middle));
+                    self.screen.second(self.tally);
+                }
+                () = stop.cancelled(), if !everything_is_published => everything_is_published = true,
+            }
+        }
+        Ok(())
+    }
+
+    fn heard(&mut self, outcome: &Outcome) {
+        let Some(n) = self.tally.heard(outcome) else { return };
+        let taken_by = outcome.channel.filter(|_| outcome.status == Status::Sent && !outcome.is_final);
+        if let Some(after) = taken_by.and_then(|channel| people::answers_after(n, channel)) {
+            self.answers.insert((Clock::instant() + after, n));
+        }
+    }
+
+    fn outage(&mut self, elapsed: Duration, tell: &impl Fn(bool)) {
+        let is_out = self.plan.is_out(elapsed);
+        if is_out != self.tally.is_out {
+            self.tally.is_out = is_out;
+            tell(is_out);
+            self.screen.outage(self.tally, is_out);
+        }
+    }
+
+    fn circuit(&mut self, change: &Change) {
+        let was_open = self.tally.circuit(change);
+        self.screen.circuit(self.tally, change, was_open);
+    }
+
+    async fn publish_due(&mut self, elapsed: Duration) -> Result<(), Failure> {
+        while self.tally.published < self.plan.due(elapsed) {
+            let n = self.tally.published;
+            let id = self.plan.id(n);
+            self.upstream.publish(REQUESTED, &people::challenge(n, &id)).await?;
+            self.tally.published(n, id);
+        }
+        Ok(())
+    }
+
+    /// Who got the message and has read it approves, or enters the code.
+    async fn answer_due(&mut self) -> Result<(), Failure> {
+        while let Some((_, n)) = self.answers.first().copied().filter(|(at, _)| *at <= Clock::instant()) {
+            self.answers.pop_first();
+            self.upstream.publish(VERIFIED, &json!({ "id": self.plan.id(n) })).await?;
+        }
+        Ok(())
+    }
 }

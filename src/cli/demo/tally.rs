@@ -1,212 +1,211 @@
-//! What the demo counts and shows: a line each second, a table at the end.
+//! What the demo counts: challenges, their ends, and what each provider did on each channel.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, Table};
-use serde_json::json;
-
-use super::load;
-use super::{FIRST, SECOND};
+use super::ROWS;
+use crate::challenge::Channel;
 use crate::clock::{Clock, Timestamp};
-use crate::delivery::outcome::{Outcome, Reason};
+use crate::delivery::outcome::{AttemptReport, Outcome, Reason};
 use crate::delivery::verdict::AttemptResult;
+use crate::guard::health::{Change, CircuitState};
 
 pub(super) struct Tally {
     clock: Clock,
-    json: bool,
-    begin: Timestamp,
-    open: HashMap<String, Timestamp>,
-    published: u64,
-    finals: BTreeMap<(&'static str, &'static str), u64>,
-    concluded: u64,
-    took_ms: Vec<u64>,
-    /// Since the last line.
-    recent: BTreeMap<String, Recent>,
-    recent_took_ms: Vec<u64>,
-    providers: BTreeMap<String, Attempts>,
+    pub(super) begin: Timestamp,
+    open: HashMap<String, Open>,
+    pub(super) published: u64,
+    pub(super) concluded: u64,
+    pub(super) finals: BTreeMap<(&'static str, &'static str), u64>,
+    pub(super) rows: Vec<Row>,
+    /// From the challenge to the moment at which a provider had taken it.
+    pub(super) taken_ms: Vec<u64>,
+    pub(super) second: Second,
+    open_circuits: BTreeSet<String>,
+    /// Of each second so far: whether the first provider was silent.
+    pub(super) outages: Vec<bool>,
+    pub(super) is_out: bool,
 }
 
-#[derive(Default)]
-struct Recent {
-    accepted: u64,
+/// A challenge without a final outcome.
+struct Open {
+    n: u64,
+    published: Timestamp,
+    /// How many of its attempts are counted.
+    counted: usize,
+    is_taken: bool,
+}
+
+/// One provider on one channel.
+pub(super) struct Row {
+    pub(super) provider: &'static str,
+    pub(super) channel: Channel,
+    pub(super) by_result: BTreeMap<&'static str, u64>,
+    pub(super) took_ms: Vec<u64>,
+    /// How many it took in each second so far.
+    pub(super) history: Vec<u64>,
+    taken: u64,
     failed: u64,
+    /// In the last whole second.
+    pub(super) last: Last,
 }
 
+/// What a provider did in a second.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Last {
+    pub(super) taken: u64,
+    /// Through its own fault: a number that nobody has is none.
+    pub(super) failed: u64,
+}
+
+/// How long it took, in a second, from challenges to providers that took them; in milliseconds.
 #[derive(Default)]
-struct Attempts {
-    by_result: BTreeMap<&'static str, u64>,
-    took_ms: Vec<u64>,
+pub(super) struct Second {
+    taken: Vec<u64>,
+    /// Of the last whole second.
+    pub(super) p50: u64,
+    pub(super) p95: u64,
+}
+
+impl Row {
+    const fn new(provider: &'static str, channel: Channel) -> Self {
+        Self {
+            provider,
+            channel,
+            by_result: BTreeMap::new(),
+            took_ms: Vec::new(),
+            history: Vec::new(),
+            taken: 0,
+            failed: 0,
+            last: Last { taken: 0, failed: 0 },
+        }
+    }
+
+    fn count(&mut self, attempt: &AttemptReport) {
+        *self.by_result.entry(attempt.result.as_str()).or_default() += 1;
+        self.took_ms.push(attempt.duration_ms);
+        match attempt.result {
+            AttemptResult::Accepted => self.taken += 1,
+            AttemptResult::Recipient | AttemptResult::DeviceGone | AttemptResult::Content => {}
+            AttemptResult::Transient | AttemptResult::Throttled | AttemptResult::Provider | AttemptResult::Unknown => {
+                self.failed += 1;
+            }
+        }
+    }
+
+    fn end_second(&mut self) {
+        self.last = Last { taken: self.taken, failed: self.failed };
+        self.history.push(self.taken);
+        (self.taken, self.failed) = (0, 0);
+    }
+
+    pub(super) fn attempts(&self) -> u64 {
+        self.by_result.values().sum()
+    }
 }
 
 impl Tally {
-    pub(super) fn new(clock: Clock, json: bool) -> Self {
+    pub(super) fn new(clock: Clock) -> Self {
         Self {
             begin: clock.now(),
             clock,
-            json,
             open: HashMap::new(),
             published: 0,
-            finals: BTreeMap::new(),
             concluded: 0,
-            took_ms: Vec::new(),
-            recent: BTreeMap::new(),
-            recent_took_ms: Vec::new(),
-            providers: BTreeMap::new(),
+            finals: BTreeMap::new(),
+            rows: ROWS.into_iter().map(|(provider, channel)| Row::new(provider, channel)).collect(),
+            taken_ms: Vec::new(),
+            second: Second::default(),
+            open_circuits: BTreeSet::new(),
+            outages: Vec::new(),
+            is_out: false,
         }
     }
 
-    pub(super) fn begin(&self, seconds: u64, rate: u64, real_broker: bool) {
-        if self.json {
-            return;
-        }
-        let broker = if real_broker { "your broker" } else { "a broker in memory" };
-        println!("{rate} sign-ins a second for {seconds} s through {broker}; each needs a text message within 20 s.");
-        println!("Two simulated providers: {} first, {} when that fails.\n", FIRST.1, SECOND.1);
+    pub(super) fn elapsed_secs(&self) -> u64 {
+        self.clock.now().since(self.begin).as_secs()
     }
 
-    pub(super) fn published(&mut self, n: u64) {
-        self.open.insert(load::id(n), self.clock.now());
+    pub(super) fn published(&mut self, n: u64, id: String) {
+        self.open.insert(id, Open { n, published: self.clock.now(), counted: 0, is_taken: false });
         self.published += 1;
     }
 
-    /// Challenges without a final outcome.
+    /// Challenges without a final outcome: at the end, those that are lost.
     pub(super) fn open(&self) -> usize {
         self.open.len()
     }
 
-    pub(super) fn lost(&self) -> usize {
-        self.open.len()
-    }
-
-    pub(super) fn heard(&mut self, outcome: &Outcome) {
-        if !outcome.is_final {
-            return;
-        }
-        // A repeat, or somebody else's.
-        let Some(published) = self.open.remove(outcome.challenge_id.as_str()) else { return };
-        let took = u64::try_from(self.clock.now().since(published).as_millis()).unwrap_or(u64::MAX);
-        self.took_ms.push(took);
-        self.recent_took_ms.push(took);
-        self.concluded += 1;
-        let reason = outcome.reason.map_or("", Reason::as_str);
-        *self.finals.entry((outcome.status.as_str(), reason)).or_default() += 1;
-        for attempt in &outcome.attempts {
-            let recent = self.recent.entry(attempt.provider.clone()).or_default();
-            // A number that can't be reached is no failure of the provider.
-            match attempt.result {
-                AttemptResult::Accepted | AttemptResult::Recipient => recent.accepted += 1,
-                _ => recent.failed += 1,
+    /// Counts what is new in an outcome; gives the number of the challenge where it is an open one of ours.
+    pub(super) fn heard(&mut self, outcome: &Outcome) -> Option<u64> {
+        // A repeat, or somebody else's, is not open.
+        let open = self.open.get_mut(outcome.challenge_id.as_str())?;
+        for attempt in outcome.attempts.iter().skip(open.counted) {
+            let ours = |row: &&mut Row| row.provider == attempt.provider && row.channel == attempt.channel;
+            if let Some(row) = self.rows.iter_mut().find(ours) {
+                row.count(attempt);
             }
-            let all = self.providers.entry(attempt.provider.clone()).or_default();
-            *all.by_result.entry(attempt.result.as_str()).or_default() += 1;
-            all.took_ms.push(attempt.duration_ms);
+            if attempt.result == AttemptResult::Accepted && !open.is_taken {
+                open.is_taken = true;
+                let waited = millis(attempt.started_at.since(open.published)) + attempt.duration_ms;
+                self.taken_ms.push(waited);
+                self.second.taken.push(waited);
+            }
+        }
+        open.counted = open.counted.max(outcome.attempts.len());
+        let n = open.n;
+        if outcome.is_final {
+            self.open.remove(outcome.challenge_id.as_str());
+            self.concluded += 1;
+            let reason = outcome.reason.map_or("", Reason::as_str);
+            *self.finals.entry((outcome.status.as_str(), reason)).or_default() += 1;
+        }
+        Some(n)
+    }
+
+    /// Whether the circuit was open before.
+    pub(super) fn circuit(&mut self, change: &Change) -> bool {
+        let provider = change.provider.as_ref();
+        match change.to {
+            CircuitState::Open => !self.open_circuits.insert(provider.to_owned()),
+            CircuitState::HalfOpen | CircuitState::Closed => self.open_circuits.remove(provider),
         }
     }
 
-    pub(super) fn outage(&self, begins: bool) {
-        let what = if begins { "stops answering" } else { "answers again" };
-        if self.json {
-            println!("{}", json!({ "event": "outage", "provider": FIRST.1, "begins": begins }));
-        } else {
-            println!("        ── {} {what} ──", FIRST.1);
-        }
+    pub(super) fn is_circuit_open(&self, provider: &str) -> bool {
+        self.open_circuits.contains(provider)
     }
 
-    /// What happened since the last line.
-    pub(super) fn line(&mut self) {
-        let elapsed = self.clock.now().since(self.begin).as_secs();
-        let (p50, p99) = (percentile(&mut self.recent_took_ms, 50), percentile(&mut self.recent_took_ms, 99));
-        let recent = |name: &str| self.recent.get(name).map_or((0, 0), |recent| (recent.accepted, recent.failed));
-        let (first, second) = (recent(FIRST.1), recent(SECOND.1));
-        if self.json {
-            println!(
-                "{}",
-                json!({
-                    "second": elapsed, "published": self.published, "concluded": self.concluded, "open": self.open.len(),
-                    "p50_ms": p50, "p99_ms": p99,
-                    FIRST.1: { "answered": first.0, "failed": first.1 }, SECOND.1: { "answered": second.0, "failed": second.1 },
-                })
-            );
-        } else {
-            println!(
-                "{elapsed:>4} s  {:>6} in  {:>6} done  {:>4} open   {} {:>4} ok {:>3} failed   {} {:>4} ok   p50 {p50:>4} ms  p99 {p99:>5} ms",
-                self.published,
-                self.concluded,
-                self.open.len(),
-                FIRST.1,
-                first.0,
-                first.1,
-                SECOND.1,
-                second.0,
-            );
-        }
-        self.recent.clear();
-        self.recent_took_ms.clear();
-    }
-
-    pub(super) fn end(&mut self, received: u64) {
-        if self.json {
-            let finals: Vec<_> = self
-                .finals
-                .iter()
-                .map(|((status, reason), n)| json!({ "status": status, "reason": reason, "count": n }))
-                .collect();
-            println!(
-                "{}",
-                json!({ "published": self.published, "finals": finals, "requests": received, "lost": self.lost() })
-            );
-            return;
-        }
-        println!("\n{}", self.outcomes());
-        println!("\n{}", self.attempts());
-        let (p50, p99) = (percentile(&mut self.took_ms, 50), percentile(&mut self.took_ms, 99));
-        let slowest = self.took_ms.last().copied().unwrap_or_default();
-        println!("\nfrom challenge to final outcome: p50 {p50} ms, p99 {p99} ms, slowest {slowest} ms");
-        println!("published: {}  requests to providers: {received}  lost: {}", self.published, self.lost());
-    }
-
-    fn outcomes(&self) -> Table {
-        let mut table = table(&["final outcome", "reason", "challenges"]);
-        for ((status, reason), count) in &self.finals {
-            table.add_row([(*status).to_owned(), (*reason).to_owned(), count.to_string()]);
-        }
-        right_align(&mut table, 2..3);
-        table
-    }
-
-    fn attempts(&mut self) -> Table {
-        let mut table = table(&["provider", "attempts", "accepted", "no answer", "refused", "p50 ms", "p95 ms"]);
-        for (name, attempts) in &mut self.providers {
-            let count = |result: AttemptResult| attempts.by_result.get(result.as_str()).copied().unwrap_or_default();
-            let (accepted, unknown) = (count(AttemptResult::Accepted), count(AttemptResult::Unknown));
-            let all: u64 = attempts.by_result.values().sum();
-            let counts = [all, accepted, unknown, all - accepted - unknown];
-            let times = [percentile(&mut attempts.took_ms, 50), percentile(&mut attempts.took_ms, 95)];
-            table.add_row(std::iter::once(name.clone()).chain(counts.into_iter().chain(times).map(|n| n.to_string())));
-        }
-        right_align(&mut table, 1..7);
-        table
+    /// `was_out` says whether the first provider was silent in most of it.
+    pub(super) fn end_second(&mut self, was_out: bool) {
+        self.rows.iter_mut().for_each(Row::end_second);
+        self.outages.push(was_out);
+        self.second.p50 = percentile(&mut self.second.taken, 50);
+        self.second.p95 = percentile(&mut self.second.taken, 95);
+        self.second.taken.clear();
     }
 }
 
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(header.iter().copied());
-    table
-}
-
-fn right_align(table: &mut Table, columns: std::ops::Range<usize>) {
-    for index in columns {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The value that `percent` of them do not exceed; sorts them.
-fn percentile(values: &mut [u64], percent: usize) -> u64 {
+pub(super) fn percentile(values: &mut [u64], percent: usize) -> u64 {
     values.sort_unstable();
-    let index = (values.len() * percent / 100).min(values.len().saturating_sub(1));
-    values.get(index).copied().unwrap_or_default()
+    let rank = (values.len() * percent).div_ceil(100);
+    values.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_a_value_that_so_many_do_not_exceed() {
+        let mut values: Vec<u64> = (1..=100).rev().collect();
+        let all = [0, 1, 50, 95, 100].map(|percent| percentile(&mut values, percent));
+        assert_eq!(all, [1, 1, 50, 95, 100]);
+        assert_eq!((percentile(&mut [], 95), percentile(&mut [7], 50)), (0, 7));
+        assert_eq!(percentile(&mut [3, 1, 2], 95), 3);
+    }
 }

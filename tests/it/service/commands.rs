@@ -1,7 +1,5 @@
 //! What people see who run the program: commands, mistakes, exit codes.
 
-use std::time::Duration;
-
 use mfa_courier::simulator::Mode;
 use serde_json::Value;
 
@@ -142,9 +140,38 @@ async fn check_shows_every_text_and_warns_of_those_that_cost_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_loses_nothing() {
-    let demo = tokio::time::timeout(Duration::from_mins(1), program(&["demo", "--seconds", "6", "--rate", "50"]));
-    let demo = demo.await.expect("in time");
+    let demo = program(&["demo", "--seconds", "6", "--rate", "100"]).await;
     let shown = text(&demo.stdout);
-    assert!(demo.status.success() && shown.contains("lost: 0"), "{shown}{}", text(&demo.stderr));
-    assert!(shown.contains("twilio stops answering") && shown.contains("final outcome"), "{shown}");
+    assert!(demo.status.success() && shown.contains("challenges: 600   lost: 0"), "{shown}{}", text(&demo.stderr));
+    for told in ["twilio stops answering", "twilio's circuit opens: ", "twilio answers again", "final outcome"] {
+        assert!(shown.contains(told), "{told}\n{shown}");
+    }
+    let plain = |line: &str| line.chars().count() <= 80 && !line.contains('\x1b');
+    assert!(shown.lines().all(plain), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_tells_programs_everything_on_a_real_broker_too() {
+    let node = Node::shared();
+    let broker = node.url(&node.vhost());
+    let demo = program(&["demo", "--seconds", "3", "--rate", "100", "--json", "--amqp", &broker]).await;
+    assert!(demo.status.success(), "{}", text(&demo.stderr));
+    let lines: Vec<Value> = text(&demo.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (summary, before) = lines.split_last().unwrap();
+    assert_eq!((&summary["published"], &summary["lost"]), (&Value::from(300), &Value::from(0)));
+    let outages: Vec<_> = before.iter().filter(|line| line["event"] == "outage").map(|line| &line["begins"]).collect();
+    assert_eq!(outages, [true, false]);
+    assert!(before.iter().any(|line| line["second"].is_u64() && line["providers"].is_array()));
+    let count = |list: &str, keep: &dyn Fn(&Value) -> bool, what: &str| {
+        let counts = summary[list].as_array().unwrap().iter().filter(|item| keep(item));
+        counts.map(|item| item[what].as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!(count("finals", &|_| true, "count"), 300, "each challenge has one final outcome: {summary}");
+    for channel in ["push", "sms", "voice"] {
+        let accepted =
+            count("attempts", &|row| row["channel"] == channel && row["results"]["accepted"].is_u64(), "attempts");
+        assert!(accepted > 0, "nobody was reached by {channel}: {summary}");
+    }
+    let unanswered = count("attempts", &|row| row["results"]["unknown"].is_u64(), "attempts");
+    assert!(unanswered > 0, "the outage is felt: {summary}");
 }
