@@ -12,6 +12,8 @@ mod dialects;
 #[cfg(test)]
 mod examples;
 #[cfg(test)]
+mod fallback;
+#[cfg(test)]
 mod fcm;
 #[cfg(test)]
 mod gates;
