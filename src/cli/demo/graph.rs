@@ -97,7 +97,7 @@ fn latest<T>(all: &[T], most: usize) -> impl Iterator<Item = &T> {
 pub(super) fn line_head(tally: &Tally) -> String {
     let providers = providers(tally).map(|provider| format!("{provider:>9}")).collect::<Vec<_>>().concat();
     let start = columns("second", "in", "done", "open");
-    format!("{start}{providers}{:>9}{:>8}", "failed", "p95 ms")
+    format!("{start}{providers}{:>8}{:>7}", "failed", "p95 ms")
 }
 
 /// The last second as one line: challenges, how many messages each provider took, how many it failed, how long the
@@ -112,7 +112,7 @@ pub(super) fn line(tally: &Tally) -> String {
     };
     let taken = providers(tally).map(taken_by).collect::<Vec<_>>().concat();
     let failed: u64 = tally.rows.iter().map(|row| row.last.failed).sum();
-    format!("{start}{taken}{failed:>9}{:>8}", tally.second.p95)
+    format!("{start}{taken}{failed:>8}{:>7}", tally.second.p95)
 }
 
 fn columns(second: &str, published: &str, concluded: &str, open: &str) -> String {

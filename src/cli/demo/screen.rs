@@ -55,11 +55,8 @@ impl Screen {
             "{rate} sign-ins a second for {seconds} s through {broker}, each worth {ttl} s.\n\
              Who has the app gets a prompt, then a text message, then a call; who has only\n\
              a phone a text message, then a call. Most of them answer, some devices and\n\
-             numbers are gone. The providers are simulated; the requests are real HTTP.\n"
+             numbers are gone. The providers are simulated; the requests are real HTTP.\n\n"
         ));
-        if matches!(self.form, Form::Lines { .. }) {
-            put("\n");
-        }
     }
 
     /// The figures of a second.
