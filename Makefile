@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 # What the tests need beside Rust, and what CI needs besides: a program of each package, and the package.
-TEST_NEEDS := /usr/lib/rabbitmq/bin/rabbitmq-server=rabbitmq-server
+TEST_NEEDS := /usr/lib/rabbitmq/bin/rabbitmq-server=rabbitmq-server /usr/bin/redis-server=redis-server
 CI_NEEDS := /usr/bin/docker-compose=docker-compose
 
 .PHONY: help deps deps-ci fmt lint test readings bench compose check demo
@@ -17,7 +17,7 @@ CI_NEEDS := /usr/bin/docker-compose=docker-compose
 help: ## Says what there is
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
-deps: ## Installs what the tests need: Debian's RabbitMQ, vendors' Python libraries; starts nothing
+deps: ## Installs what the tests need: Debian's RabbitMQ and Redis, vendors' Python libraries; starts nothing
 	@.ci/install $(TEST_NEEDS)
 	@.ci/peers
 
@@ -34,7 +34,7 @@ lint: ## Checks form, clippy, documentation, and what comes into the tree
 	@command -v cargo-deny >/dev/null || cargo install cargo-deny --locked
 	cargo deny --locked check bans licenses sources
 
-test: deps ## Runs all tests, against a RabbitMQ of their own
+test: deps ## Runs all tests, against a RabbitMQ and a Redis of their own
 	cargo test --locked
 
 readings: ## Shows that each weaker reading of the promise breaks a test

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::clock::Timestamp;
@@ -48,29 +49,41 @@ impl Source {
 }
 
 /// The AMQP properties that mean something here. Everything is optional and untrusted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Properties {
     /// MIME type of the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     /// Compression of the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub content_encoding: Option<String>,
     /// The publisher's id of the message.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
     /// Echoed in answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
     /// A queue that wants a copy of the answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<String>,
     /// When it was published; whole seconds on the wire.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Timestamp>,
     /// The publishing user, validated by the broker.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
     /// The AMQP `type`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// The publishing application.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub app_id: Option<String>,
     /// The W3C trace context header.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
     /// Further headers: short machine words, such as why something is in quarantine.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
 }
 
@@ -172,7 +185,8 @@ impl std::fmt::Debug for Envelope {
 }
 
 /// Where a publication goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Route {
     /// The outcomes exchange, with this routing key.
     Outcome(String),
@@ -188,17 +202,33 @@ pub enum Route {
     Challenge(String),
 }
 
-/// A message on its way to the broker. Always persistent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A message on its way to the broker. Always persistent. A ledger that is shared stores what was decided to be said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publication {
     /// Where to.
     pub route: Route,
     /// What goes beside the body.
     pub properties: Properties,
     /// The body.
+    #[serde(with = "as_text")]
     pub body: Bytes,
     /// After how long the broker may drop it; only for the quarantine and tests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration: Option<Duration>,
+}
+
+/// Bytes as text, for serde's `with`: what the courier says is JSON. Other bytes can't be written.
+mod as_text {
+    use bytes::Bytes;
+    use serde::{Deserialize as _, Deserializer, Serializer, ser};
+
+    pub(super) fn serialize<S: Serializer>(body: &Bytes, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(std::str::from_utf8(body).map_err(ser::Error::custom)?)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
+        String::deserialize(from).map(Bytes::from)
+    }
 }
 
 /// Why a publication is not known to be stored.

@@ -2,11 +2,12 @@
 //!
 //! The broker stores challenges; the ledger makes copies of them harmless. Every write of an owner is a
 //! compare-and-set on ([`Version`], number of facts); facts are appended by compare-and-set and change
-//! neither lineage nor step. [`suite`] holds what every ledger must do; [`memory`] serves one worker.
+//! neither lineage nor step. [`suite`] holds what every ledger must do; [`memory`] serves one worker, [`redis`] any number.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::broker::Publication;
 use crate::challenge::{ChallengeId, ContentHash};
@@ -15,10 +16,11 @@ use crate::delivery::version::Version;
 use crate::delivery::{Delivery, Fact};
 
 pub mod memory;
+pub mod redis;
 pub mod suite;
 
 /// The last word on a challenge: what is published, in this order, byte for byte, however often.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Word {
     /// Interim outcomes that were not known to be published.
     pub interims: Vec<Publication>,
@@ -101,7 +103,7 @@ pub struct Appended {
     pub is_new: bool,
 }
 
-/// The ledger can't be used now.
+/// The ledger can't be used now. What was asked of it may have been done.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
 #[error("the ledger can't be used now: {0}")]
 pub struct LedgerError(pub String);

@@ -16,24 +16,26 @@ const CORE: [&str; 6] =
     ["src/challenge.rs", "src/delivery/", "src/guard/", "src/phone.rs", "src/secret.rs", "src/worker/look.rs"];
 
 /// Libraries, and the only places that name them: what has to change when the library does.
-const PLACES: [(&str, &[&str]); 6] = [
+const PLACES: [(&str, &[&str]); 7] = [
     ("backoff", &["src/delivery/backoff.rs"]),
     ("governor", &["src/guard/quota.rs"]),
     ("jsonwebtoken", &["src/provider/http/jwt.rs", "src/provider/definition/tests/values.rs", "src/simulator/"]),
     ("lapin", &["src/broker/rabbit/"]),
+    ("redis", &["src/ledger/redis/"]),
     // A definition checks names of headers with the type of the client that will send them.
     ("reqwest", &["src/provider/http/", "src/provider/definition/load.rs", "src/provider/definition/request.rs"]),
     ("rlibphonenumber", &["src/phone.rs"]),
 ];
 
 /// What has an effect, or an answer that differs from call to call.
-const EFFECTS: [&str; 17] = [
+const EFFECTS: [&str; 18] = [
     "async_trait",
     "axum",
     "futures_util",
     "lapin",
     "log",
     "metrics",
+    "redis",
     "reqwest",
     "tokio",
     "tokio_util",

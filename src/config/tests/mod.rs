@@ -188,7 +188,7 @@ fn the_environment_reaches_every_kind_of_key() {
     );
     let cost = twilio.per_channel(Channel::Sms).cost.expect("given");
     assert_eq!(cost.by_country[&country("US")].to_string(), "0.0079");
-    assert_eq!(settings.routes[0].rule.providers, ["new".into(), "Twilio-US".into()]);
+    assert_eq!(settings.routes[0].rule.providers, ["new", "Twilio-US"].map(Arc::<str>::from));
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn routes_and_tenants_keep_their_order_and_meaning() {
     let settings = load(&toml, &[]);
     let policy = settings.policy(|_| vec![Channel::Sms].into());
     assert_eq!(policy.routes[0].to, [Destination::Country(country("CN")), Destination::Prefix("+852".into())]);
-    assert_eq!(policy.routes[0].providers, ["two".into(), "one".into()]);
+    assert_eq!(policy.routes[0].providers, ["two", "one"].map(Arc::<str>::from));
     assert_eq!((policy.routes[1].channel, policy.routes[1].to.len()), (Channel::Push, 0));
     assert_eq!(settings.routes[1].provider_origins[0].path, "routes[1].providers[0]");
     let contoso = policy.tenant("contoso").expect("configured");

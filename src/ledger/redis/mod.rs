@@ -1,0 +1,281 @@
+//! The ledger of any number of workers: Redis or Valkey, one server or one that replicas stand by for.
+//!
+//! One hash for each challenge, changed by scripts alone, which Redis runs whole; each goes with its time to live.
+//! [`link`] keeps the connection, [`stored`] says what a record is as bytes. Guarantees: every wait is bounded;
+//! content that was lost, or that an older copy took the place of, is noticed by the next thing asked of it, and
+//! begins a new [`Ledger::epoch`], in which nothing of the older one is seen.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ::redis::{Client, ErrorKind, RedisError, Script, ServerErrorKind};
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use self::life::Life;
+use self::link::{Link, LinkError};
+use self::scripts::Scripts;
+use self::stored::Fields;
+use super::{Appended, Entry, Expected, Ledger, LedgerError, Record, Written, says_something_new};
+use crate::challenge::ChallengeId;
+use crate::clock::{Clock, Dice, Timestamp};
+use crate::delivery::Fact;
+use crate::delivery::version::Version;
+use crate::secret::Secret;
+
+mod life;
+mod link;
+mod scripts;
+mod stored;
+
+/// How often an operation is tried that others come before.
+const TURNS: u32 = 20;
+/// How often the connection is tried while nothing else speaks for it.
+const BEAT: Duration = Duration::from_secs(1);
+/// The first and the longest wait before a connection is tried again.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// Where the ledger is.
+#[derive(Clone, Debug)]
+pub struct RedisSettings {
+    /// `redis://` or `rediss://`. Holds the password.
+    pub url: Secret,
+    /// What all keys begin with: two fleets on one Redis have two.
+    pub prefix: String,
+}
+
+/// Redis can't be a ledger as it is; waiting does not help.
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
+#[error("the ledger in Redis: {0}")]
+pub struct RedisStartError(String);
+
+/// A ledger in Redis.
+pub struct RedisLedger {
+    inner: Arc<Inner>,
+    _keeper: AbortOnDropHandle<()>,
+}
+
+struct Inner {
+    link: Link,
+    prefix: String,
+    scripts: Scripts,
+    life: Mutex<Life>,
+    clock: Clock,
+    dice: Mutex<Dice>,
+}
+
+impl RedisLedger {
+    /// Connects, however long Redis takes to come, and keeps the connection.
+    ///
+    /// # Errors
+    /// Where Redis is there and can't be a ledger.
+    pub async fn connect(settings: &RedisSettings, clock: Clock, dice: Dice) -> Result<Self, RedisStartError> {
+        let inner = Inner::new(settings, clock, dice)?;
+        let mut wait = FIRST_WAIT;
+        loop {
+            match inner.reconnect().await {
+                Ok(()) => break,
+                Err(LinkError::Refused(why)) => return Err(RedisStartError(why)),
+                Err(LinkError::Unreachable(why)) => {
+                    tracing::warn!(why, "the ledger can't be reached; trying again");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+            }
+        }
+        let inner = Arc::new(inner);
+        let keeper = AbortOnDropHandle::new(tokio::spawn(keep(Arc::clone(&inner))));
+        Ok(Self { inner, _keeper: keeper })
+    }
+
+    /// Tries once whether Redis is there and can be a ledger; stores nothing but the ledger's life.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn try_out(settings: &RedisSettings, clock: Clock, dice: Dice) -> Result<(), RedisStartError> {
+        Inner::new(settings, clock, dice)?.reconnect().await.map_err(|error| RedisStartError(error.into_why()))
+    }
+
+    /// Why it can't be used now, whenever that changes; `None` while it can.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<Option<String>> {
+        self.inner.link.state()
+    }
+}
+
+/// Watches the connection, and makes it again.
+async fn keep(inner: Arc<Inner>) {
+    loop {
+        let _either = tokio::time::timeout(BEAT, inner.link.suspected()).await;
+        let Err(why) = inner.beat().await else { continue };
+        tracing::warn!(why, "the ledger is lost; connecting again");
+        inner.link.down(why);
+        let mut wait = FIRST_WAIT;
+        while let Err(error) = inner.reconnect().await {
+            inner.link.down(error.into_why());
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+        tracing::info!("the ledger is there again");
+    }
+}
+
+/// A script's answer: a word, the number of writes so far, a record's fields.
+type Answer = (String, u64, Fields);
+
+impl Inner {
+    fn new(settings: &RedisSettings, clock: Clock, dice: Dice) -> Result<Self, RedisStartError> {
+        // TLS without a provider panics; whoever set one before is right.
+        let _set = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let client = Client::open(settings.url.expose()).map_err(|error| RedisStartError(error.to_string()))?;
+        Ok(Self {
+            link: Link::new(client),
+            prefix: settings.prefix.clone(),
+            scripts: Scripts::new(),
+            life: Mutex::default(),
+            clock,
+            dice: Mutex::new(dice),
+        })
+    }
+
+    async fn reconnect(&self) -> Result<(), LinkError> {
+        let connection = self.link.open().await?;
+        self.take_part(connection.clone()).await.map_err(|error| LinkError::Unreachable(error.to_string()))?;
+        self.link.up(connection);
+        Ok(())
+    }
+
+    async fn beat(&self) -> Result<(), String> {
+        let connection = self.link.connection()?;
+        self.take_part(connection).await.map_err(|error| error.to_string())
+    }
+
+    /// Takes part in the life of the store, or begins a new one where this one's content is gone.
+    async fn take_part(&self, mut connection: ::redis::aio::MultiplexedConnection) -> Result<(), RedisError> {
+        let known = self.life();
+        let chance = self.dice.lock().unwrap_or_else(PoisonError::into_inner).number();
+        let fresh = known.following(self.clock.now(), chance);
+        let mut asking = self.scripts.begin.key(self.life_key());
+        let asking = asking.arg(known.epoch_text()).arg(known.writes).arg(fresh);
+        let (epoch, writes): (String, u64) = asking.invoke_async(&mut connection).await?;
+        let found = Life::read(&epoch, writes)
+            .ok_or_else(|| RedisError::from((ErrorKind::Parse, "the life of the ledger can't be read", epoch)))?;
+        if known.is_known() && found.epoch != known.epoch {
+            tracing::error!("the ledger was emptied, or an older copy took its place: what it knew is lost");
+        }
+        self.life.lock().unwrap_or_else(PoisonError::into_inner).see(found);
+        Ok(())
+    }
+
+    fn life(&self) -> Life {
+        *self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn life_key(&self) -> String {
+        format!("{}life", self.prefix)
+    }
+
+    /// Runs a script on a record, in whichever life the ledger turns out to be.
+    async fn ask(
+        &self,
+        script: &Script,
+        id: &ChallengeId,
+        arguments: &[&[u8]],
+    ) -> Result<(String, Fields), LedgerError> {
+        for _ in 0..TURNS {
+            let mut connection = self.link.connection().map_err(LedgerError)?;
+            let life = self.life();
+            let (epoch, prefix) = (life.epoch_text(), &self.prefix);
+            let mut asking = script.key(self.life_key());
+            asking.key(format!("{prefix}{epoch}:{id}")).key(format!("{prefix}unreadable:{epoch}:{id}"));
+            asking.arg(epoch).arg(life.writes);
+            for argument in arguments {
+                asking.arg(argument);
+            }
+            let answer: Result<Answer, RedisError> = asking.invoke_async(&mut connection).await;
+            let (word, writes, fields) = answer.map_err(|error| self.failed(&error))?;
+            if word != "life" {
+                self.life.lock().unwrap_or_else(PoisonError::into_inner).see(Life { writes, ..life });
+                return Ok((word, fields));
+            }
+            self.take_part(connection).await.map_err(|error| self.failed(&error))?;
+        }
+        Err(LedgerError("its life changes too fast".to_owned()))
+    }
+
+    /// What can't be answered on this connection may be on the next.
+    fn failed(&self, error: &RedisError) -> LedgerError {
+        let lasting = error.is_io_error() || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly));
+        if lasting {
+            self.link.suspect();
+        }
+        LedgerError(error.to_string())
+    }
+
+    /// The record of these fields. What can't be read counts as lost: it is moved out of the way, and kept.
+    async fn record(&self, id: &ChallengeId, fields: &Fields) -> Result<Option<Record>, LedgerError> {
+        let Ok(record) = stored::record(fields) else {
+            tracing::error!(challenge.id = %id, "a record can't be read; it is set aside, and counts as lost");
+            let state = fields.get("v").map(Vec::as_slice).unwrap_or_default();
+            self.ask(&self.scripts.set_aside, id, &[state, stored::facts_count(fields)]).await?;
+            return Ok(None);
+        };
+        Ok(record)
+    }
+
+    /// How long from now, in milliseconds and as text; at least one.
+    fn keep_for(&self, until: Timestamp) -> Vec<u8> {
+        until.since(self.clock.now()).as_millis().max(1).to_string().into_bytes()
+    }
+}
+
+#[async_trait]
+impl Ledger for RedisLedger {
+    async fn read(&self, id: &ChallengeId) -> Result<Option<Record>, LedgerError> {
+        let (_, fields) = self.inner.ask(&self.inner.scripts.read, id, &[]).await?;
+        self.inner.record(id, &fields).await
+    }
+
+    async fn write(&self, id: &ChallengeId, expected: Expected, entry: Entry) -> Result<Written, LedgerError> {
+        let body = stored::body(&entry).ok_or_else(|| LedgerError("nothing that can be stored".to_owned()))?;
+        let (held, facts) = (stored::state(expected.version), expected.facts.to_string());
+        let (next, keep_for) = (stored::state(Some(entry.version)), self.inner.keep_for(entry.keep_until));
+        let arguments = [held.as_bytes(), facts.as_bytes(), next.as_bytes(), &body, &keep_for];
+        let (word, fields) = self.inner.ask(&self.inner.scripts.write, id, &arguments).await?;
+        if word == "done" {
+            return Ok(Written::Done);
+        }
+        Ok(Written::Lost(self.inner.record(id, &fields).await?))
+    }
+
+    async fn append(&self, id: &ChallengeId, fact: Fact, keep_until: Timestamp) -> Result<Appended, LedgerError> {
+        let text = stored::fact(&fact).ok_or_else(|| LedgerError("a fact that can't be stored".to_owned()))?;
+        let keep_for = self.inner.keep_for(keep_until);
+        let mut record = self.read(id).await?;
+        for _ in 0..TURNS {
+            let known = record.as_ref().map(|record| Arc::clone(&record.facts)).unwrap_or_default();
+            if let Some(record) = record.filter(|_| !says_something_new(&known, &fact)) {
+                return Ok(Appended { record, is_new: false });
+            }
+            let facts = known.len().to_string();
+            let (word, fields) =
+                self.inner.ask(&self.inner.scripts.append, id, &[facts.as_bytes(), &text, &keep_for]).await?;
+            record = self.inner.record(id, &fields).await?;
+            if let Some(record) = record.take_if(|_| word == "done") {
+                return Ok(Appended { record, is_new: true });
+            }
+        }
+        Err(LedgerError("too many facts of one challenge at once".to_owned()))
+    }
+
+    async fn mark_published(&self, id: &ChallengeId, version: Version) -> Result<(), LedgerError> {
+        let state = stored::state(Some(version));
+        self.inner.ask(&self.inner.scripts.mark, id, &[state.as_bytes()]).await.map(drop)
+    }
+
+    fn epoch(&self) -> u64 {
+        self.inner.life().epoch
+    }
+}

@@ -1,0 +1,1 @@
+return {'done', seq, redis.call('HGETALL', KEYS[2])}

@@ -1,0 +1,135 @@
+//! A real Redis for the tests: Debian's package, in a temporary folder, on loopback and a free port.
+//!
+//! It starts in a moment, so each test that kills, freezes or empties one has its own. It goes away with the process,
+//! however that ends (`guard.sh`).
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use mfa_courier::clock::{Clock, Dice};
+use mfa_courier::ledger::redis::{RedisLedger, RedisSettings};
+use mfa_courier::secret::Secret;
+use redis::aio::MultiplexedConnection;
+use redis::{Client, Cmd, FromRedisValue};
+use tokio::time::sleep;
+
+use crate::node::eventually;
+
+/// A Redis server.
+pub(crate) struct Store {
+    dir: PathBuf,
+    port: u16,
+    guard: Mutex<Child>,
+}
+
+impl Store {
+    /// One that loses nothing when it is killed; `conf` follows what it is made of.
+    pub(crate) async fn start(conf: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix("redis-").tempdir().expect("a temporary folder").keep();
+        let port =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|held| held.local_addr()).expect("a port").port();
+        let whole = format!(
+            "bind 127.0.0.1\nport {port}\nsave \"\"\nappendonly yes\nmaxmemory-policy noeviction\ndir {}\n{conf}\n",
+            dir.display()
+        );
+        std::fs::write(dir.join("redis.conf"), whole).expect("writable");
+        let guard = Command::new("sh")
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/redis/guard.sh"))
+            .arg(&dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("a guard process");
+        let store = Self { dir, port, guard: Mutex::new(guard) };
+        store.restart();
+        eventually("Redis listens", async || store.is_listening().then_some(())).await;
+        store
+    }
+
+    /// The address of its database 0.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// How the courier is told of it.
+    pub(crate) fn settings(&self) -> RedisSettings {
+        RedisSettings { url: Secret::new(self.url()), prefix: "test:".to_owned() }
+    }
+
+    /// A ledger in it.
+    pub(crate) async fn ledger(&self) -> RedisLedger {
+        RedisLedger::connect(&self.settings(), Clock::system(), Dice::system()).await.expect("a ledger")
+    }
+
+    /// A plain client.
+    pub(crate) async fn client(&self) -> MultiplexedConnection {
+        let client = Client::open(self.url()).expect("an address");
+        eventually("Redis takes connections", async || client.get_multiplexed_async_connection().await.ok()).await
+    }
+
+    /// Asks it something, in the words of its command line.
+    pub(crate) async fn ask<T: FromRedisValue>(&self, command: &str) -> T {
+        let mut asking = Cmd::new();
+        for word in command.split(' ') {
+            asking.arg(word);
+        }
+        asking.query_async(&mut self.client().await).await.expect("an answer")
+    }
+
+    /// Kills it without a farewell.
+    pub(crate) async fn kill9(&self) {
+        self.signal("KILL");
+        eventually("Redis is gone", async || (!self.is_listening()).then_some(())).await;
+    }
+
+    /// Stops it in its tracks; its sockets stay open.
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    /// Starts it again after [`Store::kill9`], without waiting for it.
+    pub(crate) fn restart(&self) {
+        let mut guard = self.guard.lock().expect("not poisoned");
+        writeln!(guard.stdin.as_mut().expect("piped"), "start").expect("a live guard");
+    }
+
+    /// Takes away what it has on disk.
+    pub(crate) fn forget(&self) {
+        for path in ["appendonlydir", "dump.rdb"].map(|name| self.dir.join(name)) {
+            let gone = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            assert!(gone.is_ok() || !path.exists(), "{}: {gone:?}", path.display());
+        }
+    }
+
+    /// Waits until a ledger in it can be used again.
+    pub(crate) async fn recovers(&self, ledger: &RedisLedger) {
+        eventually("the ledger can be used", async || ledger.state().borrow().is_none().then_some(())).await;
+    }
+
+    fn is_listening(&self) -> bool {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok()
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = std::fs::read_to_string(self.dir.join("pid")).expect("a process");
+        let sent = Command::new("kill").args([&format!("-{name}"), pid.trim()]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+}
+
+/// A moment longer than the beat of a ledger.
+pub(crate) async fn a_beat() {
+    sleep(Duration::from_millis(1_500)).await;
+}
