@@ -1,6 +1,6 @@
 //! Settings → running service: the only place that constructs, and the order of start and stop.
 //!
-//! Start: ports, so that health can be asked at once; then the broker, waited for; then the worker. Stop:
+//! Start: ports, so that health can be asked at once; then the ledger and the broker, waited for; then the worker. Stop:
 //! no new messages, what is in hand is finished or parked, the broker is left, the ports close last.
 
 use std::sync::Arc;
@@ -18,7 +18,9 @@ use crate::broker::{Link, LinkState, Outbox};
 use crate::clock::{Clock, Dice};
 use crate::config::{ConfigError, Settings};
 use crate::http::{BindError, Listener, Readiness, health_routes, metrics_routes};
+use crate::ledger::Ledger;
 use crate::ledger::memory::MemoryLedger;
+use crate::ledger::redis::{RedisLedger, RedisStartError};
 use crate::telemetry::metrics::{Metrics, MetricsError};
 use crate::worker::pressure::Pressure;
 use crate::worker::{Ended, Tools, Worker};
@@ -49,6 +51,9 @@ pub enum RunError {
     /// The broker refuses.
     #[error(transparent)]
     Broker(#[from] StartError),
+    /// The ledger can't be used as it is.
+    #[error(transparent)]
+    Ledger(#[from] RedisStartError),
     /// Figures can't be set up.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -64,7 +69,7 @@ pub enum RunError {
 pub async fn run(settings: &Settings, clock: Clock, stop: CancellationToken) -> Result<(), RunError> {
     let parts = assemble(settings, &clock).map_err(RunError::Config)?;
     let metrics = Metrics::install()?;
-    let (readiness, ready) = watch::channel(Readiness { reasons: vec!["broker: connecting".to_owned()] });
+    let (readiness, ready) = watch::channel(readiness_of(&LinkState::Connecting, None));
     let listeners = Ports::open(settings, &metrics, &ready).await?;
     let closing = CancellationToken::new();
     let upkeep = tokio::spawn(metrics.upkeep(closing.clone()));
@@ -85,20 +90,26 @@ async fn serve(
     readiness: &watch::Sender<Readiness>,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
-    let link = tokio::select! {
-        link = connect(settings) => link?,
+    let started = async {
+        let held = hold_ledger(settings, &clock, readiness).await?;
+        Ok::<_, RunError>((held, connect(settings).await?))
+    };
+    let ((ledger, mut held), link) = tokio::select! {
+        started = started => started?,
         () = stop.cancelled() => return Ok(()),
     };
     let outbox = Arc::clone(&link.outbox);
-    let worker = worker(settings, parts, clock, Arc::clone(&outbox));
+    let worker = worker_with(settings, parts, clock, Arc::clone(&outbox), ledger);
     watchdog::start(worker.pulse(), STANDSTILL);
     tracing::info!(broker = %redacted(settings), "consuming");
     let mut state = link.state.clone();
     let watching = async {
         loop {
-            readiness.send_replace(readiness_of(&state.borrow_and_update()));
-            if state.changed().await.is_err() {
-                std::future::pending::<()>().await;
+            readiness.send_replace(readiness_of(&state.borrow_and_update(), held.borrow_and_update().as_deref()));
+            tokio::select! {
+                Ok(()) = state.changed() => {}
+                Ok(()) = held.changed() => {}
+                else => std::future::pending::<()>().await,
             }
         }
     };
@@ -125,13 +136,14 @@ fn redacted(settings: &Settings) -> String {
     url.rsplit_once('@').map_or_else(|| url.to_owned(), |(_, place)| format!("…@{place}"))
 }
 
-fn readiness_of(state: &LinkState) -> Readiness {
-    let reasons = match state {
+fn readiness_of(state: &LinkState, ledger: Option<&str>) -> Readiness {
+    let mut reasons = match state {
         LinkState::Ready => Vec::new(),
         LinkState::Connecting => vec!["broker: connecting".to_owned()],
         LinkState::Blocked(why) => vec![format!("broker: it takes no publications now: {why}")],
         LinkState::Failed(why) => vec![format!("broker: {why}")],
     };
+    reasons.extend(ledger.map(|why| format!("ledger: {why}")));
     Readiness { reasons }
 }
 
@@ -148,7 +160,7 @@ pub fn rabbit_settings(settings: &Settings) -> RabbitSettings {
         delivery_limit: broker.delivery_limit,
         names: broker.names.clone(),
         // A ledger in memory knows nothing of other workers.
-        lock: true,
+        lock: settings.ledger.redis().is_none(),
         tls: Tls {
             ca_file: broker.ca_file.clone(),
             client_cert_file: identity.map(|identity| identity.cert_file.clone()),
@@ -166,15 +178,50 @@ async fn connect(settings: &Settings) -> Result<Link, StartError> {
     rabbit::connect(rabbit_settings(settings)).await
 }
 
-/// A worker of these parts that publishes by `outbox`.
+/// A ledger, and why it can't be used, whenever that changes.
+type HeldLedger = (Arc<dyn Ledger>, watch::Receiver<Option<String>>);
+
+/// The ledger that the settings name, once it is there.
+async fn hold_ledger(
+    settings: &Settings,
+    clock: &Clock,
+    readiness: &watch::Sender<Readiness>,
+) -> Result<HeldLedger, RedisStartError> {
+    let Some(redis) = settings.ledger.redis() else {
+        // Nobody says more of it: it can always be used.
+        let (_, state) = watch::channel(None);
+        return Ok((memory_ledger(clock), state));
+    };
+    readiness.send_replace(readiness_of(&LinkState::Connecting, Some("connecting")));
+    let ledger = RedisLedger::connect(&redis, clock.clone(), Dice::system()).await?;
+    let state = ledger.state();
+    Ok((Arc::new(ledger), state))
+}
+
+fn memory_ledger(clock: &Clock) -> Arc<dyn Ledger> {
+    Arc::new(MemoryLedger::new(clock.clone(), LEDGER_CAPACITY, Dice::system().number()))
+}
+
+/// A worker of these parts that publishes by `outbox`, with a ledger of its own in memory.
 #[must_use]
 pub fn worker(settings: &Settings, parts: Parts, clock: Clock, outbox: Arc<dyn Outbox>) -> Worker {
+    let ledger = memory_ledger(&clock);
+    worker_with(settings, parts, clock, outbox, ledger)
+}
+
+fn worker_with(
+    settings: &Settings,
+    parts: Parts,
+    clock: Clock,
+    outbox: Arc<dyn Outbox>,
+    ledger: Arc<dyn Ledger>,
+) -> Worker {
     let (now, mut dice) = (clock.now(), Dice::system());
     // Whoever sleeps holds a message: most of the prefetch stays for those that work.
     let sleepers = usize::from(settings.broker.prefetch / 4).max(1);
     Worker::new(Tools {
         pressure: Pressure::new(&parts.lanes, &parts.in_flight, settings.health, sleepers, now),
-        ledger: Arc::new(MemoryLedger::new(clock.clone(), LEDGER_CAPACITY, dice.number())),
+        ledger,
         reader: reader(settings, &mut dice),
         clock,
         policy: parts.policy,
@@ -192,6 +239,8 @@ pub fn worker(settings: &Settings, parts: Parts, clock: Clock, outbox: Arc<dyn O
 pub(crate) fn reader(settings: &Settings, dice: &mut Dice) -> Reader {
     let content_key = match &settings.ledger.content_key {
         Some(key) => hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes()),
+        // Workers that share records have to agree, and who reads the hash there reads the content too.
+        None if settings.ledger.redis().is_some() => hmac::Key::new(hmac::HMAC_SHA256, b"mfa-courier"),
         None => hmac::Key::generate(hmac::HMAC_SHA256, &aws_lc_rs::rand::SystemRandom::new())
             .unwrap_or_else(|_| hmac::Key::new(hmac::HMAC_SHA256, &dice.number().to_be_bytes())),
     };

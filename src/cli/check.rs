@@ -8,15 +8,16 @@ use self::texts::Sample;
 use super::Failure;
 use crate::boot::{Parts, assemble};
 use crate::challenge::Channel;
-use crate::clock::Clock;
+use crate::clock::{Clock, Dice};
 use crate::config::Settings;
+use crate::ledger::redis::RedisLedger;
 
 mod texts;
 
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each flag of the command line")]
 pub(super) struct Args {
-    /// Also tries whether the broker can be reached and takes the credentials.
+    /// Also tries whether the broker and the ledger can be reached and take the credentials.
     #[arg(long)]
     live: bool,
     /// Prints the settings in effect, all layers together, secrets left out.
@@ -44,7 +45,7 @@ pub(super) async fn check(args: &Args, file: Option<&Path>) -> Result<(), Failur
         }
         Err(failure) => return Err(failure),
     };
-    let live = if args.live { Some(try_broker(&settings).await) } else { None };
+    let live = if args.live { Some(Live::of(&settings).await) } else { None };
     let samples = texts::samples(&parts.texts);
     let mut warnings: Vec<_> = settings.warnings.iter().map(ToString::to_string).collect();
     warnings.extend(samples.iter().filter_map(Sample::warning));
@@ -61,9 +62,26 @@ pub(super) async fn check(args: &Args, file: Option<&Path>) -> Result<(), Failur
         print_text(&parts, file, live.as_ref());
     }
     match live {
-        Some(Err(why)) => Err(Failure::Service(why)),
-        Some(Ok(())) | None => Ok(()),
+        Some(Live { broker, ledger }) => broker.and(ledger).map_err(Failure::Service),
+        None => Ok(()),
     }
+}
+
+/// What came of trying the services out.
+struct Live {
+    broker: Result<(), String>,
+    ledger: Result<(), String>,
+}
+
+impl Live {
+    async fn of(settings: &Settings) -> Self {
+        Self { broker: try_broker(settings).await, ledger: try_ledger(settings).await }
+    }
+}
+
+async fn try_ledger(settings: &Settings) -> Result<(), String> {
+    let Some(redis) = settings.ledger.redis() else { return Ok(()) };
+    RedisLedger::try_out(&redis, Clock::system(), Dice::system()).await.map_err(|why| why.to_string())
 }
 
 async fn try_broker(settings: &Settings) -> Result<(), String> {
@@ -73,7 +91,7 @@ async fn try_broker(settings: &Settings) -> Result<(), String> {
     crate::broker::rabbit::try_out(&crate::boot::rabbit_settings(settings)).await.map_err(|why| why.to_string())
 }
 
-fn print_text(parts: &Parts, file: Option<&Path>, live: Option<&Result<(), String>>) {
+fn print_text(parts: &Parts, file: Option<&Path>, live: Option<&Live>) {
     let source = file.map_or_else(|| "the built-in defaults".to_owned(), |file| file.display().to_string());
     println!("{source}: good");
     for provider in &parts.policy.providers {
@@ -87,24 +105,30 @@ fn print_text(parts: &Parts, file: Option<&Path>, live: Option<&Result<(), Strin
             println!("  nobody carries {channel}");
         }
     }
-    if let Some(Ok(())) = live {
-        println!("  the broker takes the credentials");
+    if let Some(Live { broker, ledger }) = live {
+        for (service, tried) in [("broker", broker), ("ledger", ledger)] {
+            match tried {
+                Ok(()) => println!("  the {service} can be used"),
+                Err(_) => println!("  the {service} can't be used"),
+            }
+        }
     }
 }
 
-fn print_json(warnings: &[String], samples: &[Sample<'_>], parts: &Parts, live: Option<&Result<(), String>>) {
+fn print_json(warnings: &[String], samples: &[Sample<'_>], parts: &Parts, live: Option<&Live>) {
     let provider = |provider: &crate::delivery::policy::ProviderPolicy| {
         let senders: Vec<_> = provider.senders.iter().map(|sender| sender.from.as_ref()).collect();
         json!({ "name": provider.name.as_ref(), "channel": provider.channel, "senders": senders })
     };
     let texts: Vec<_> = samples.iter().map(Sample::json).collect();
     let providers: Vec<_> = parts.policy.providers.iter().map(provider).collect();
-    let broker = live.map(|tried| match tried {
+    let told = |tried: &Result<(), String>| match tried {
         Ok(()) => json!({ "ok": true }),
         Err(why) => json!({ "ok": false, "why": why }),
-    });
+    };
+    let (broker, ledger) = (live.map(|live| told(&live.broker)), live.map(|live| told(&live.ledger)));
     let told = json!({
-        "ok": true, "warnings": warnings, "providers": providers, "texts": texts, "broker": broker,
+        "ok": true, "warnings": warnings, "providers": providers, "texts": texts, "broker": broker, "ledger": ledger,
     });
     println!("{told}");
 }

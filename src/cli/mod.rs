@@ -95,7 +95,9 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Config(errors) => Self::Config(errors),
-            RunError::Broker(_) | RunError::Link(_) | RunError::Bind(_) => Self::Service(error.to_string()),
+            RunError::Broker(_) | RunError::Ledger(_) | RunError::Link(_) | RunError::Bind(_) => {
+                Self::Service(error.to_string())
+            }
             RunError::Metrics(_) | RunError::CutOff(_) => Self::Failed(error.to_string()),
         }
     }

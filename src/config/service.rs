@@ -8,6 +8,7 @@ use super::kinds::Kind;
 use super::origin::{ConfigError, Origin};
 use super::read::{Item, Section};
 use crate::broker::Names;
+use crate::ledger::redis::RedisSettings;
 use crate::secret::Secret;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -47,12 +48,23 @@ pub struct ClientIdentity {
 /// Where decisions are remembered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LedgerSettings {
-    /// `memory:`. May hold a password.
+    /// `memory:`, `redis://` or `rediss://`. May hold a password.
     pub url: Secret,
+    /// What all its keys in Redis begin with.
+    pub prefix: String,
     /// How long a concluded challenge is remembered.
     pub retention: Duration,
     /// Keys the hash that tells two contents under one id apart; absent: random in each process.
     pub content_key: Option<Secret>,
+}
+
+impl LedgerSettings {
+    /// Where the ledger is, if it is one that workers share; `None` where it is this process alone.
+    #[must_use]
+    pub fn redis(&self) -> Option<RedisSettings> {
+        let is_shared = self.url.expose() != "memory:";
+        is_shared.then(|| RedisSettings { url: self.url.clone(), prefix: self.prefix.clone() })
+    }
 }
 
 /// What the outside may reach.
@@ -168,11 +180,15 @@ fn amqp_name(item: Item<'_>) -> Option<String> {
 }
 
 const BROKER_URL: &str = "amqp://user:password@host:port/vhost, amqps://…, or memory:";
-const LEDGER_URL: &str = "memory:";
+const LEDGER_URL: &str = "redis://user:password@host:port/database, rediss://…, or memory:";
 
 fn is_broker_url(text: &str) -> bool {
     text == "memory:"
         || text.parse::<url::Url>().is_ok_and(|url| matches!(url.scheme(), "amqp" | "amqps") && url.has_host())
+}
+
+fn is_ledger_url(text: &str) -> bool {
+    text == "memory:" || RedisSettings::is_url(text)
 }
 
 /// A URL that may hold a password, and so is never shown.
@@ -184,8 +200,9 @@ fn service_url(item: Item<'_>, allowed: &str, usable: impl Fn(&str) -> bool) -> 
     }
     let scheme = url.expose().split_once(':').map_or("", |(scheme, _)| scheme);
     let found = match scheme {
-        "redis" | "rediss" => "a ledger in Redis comes with a later version".to_owned(),
-        "amqp" | "amqps" => format!("found an address that begins with {scheme}: and can't be read"),
+        "amqp" | "amqps" | "redis" | "rediss" => {
+            format!("found an address that begins with {scheme}: and can't be read")
+        }
         _ => "found an address of another kind (not shown: it may hold a password)".to_owned(),
     };
     cx.error(ConfigError::new(origin, found, allowed));
@@ -193,7 +210,11 @@ fn service_url(item: Item<'_>, allowed: &str, usable: impl Fn(&str) -> bool) -> 
 }
 
 pub(super) fn ledger(mut section: Section<'_>, max_ttl: Option<Duration>) -> Option<LedgerSettings> {
-    let url = section.take("url").and_then(|item| service_url(item, LEDGER_URL, |url| url == "memory:"));
+    let url = section.take("url").and_then(|item| service_url(item, LEDGER_URL, is_ledger_url));
+    let prefix = section.take("prefix").and_then(|item| {
+        let usable = |text: &str| text.len() <= 64 && text.bytes().all(|b| b.is_ascii_graphic());
+        item.parsed("up to 64 visible ASCII characters", |text| usable(text).then(|| text.to_owned()))
+    });
     let retention = section.take("retention").and_then(|item| item.duration(SECOND, 720 * 3_600 * SECOND));
     if let (Some(retention), Some(max_ttl)) = (retention, max_ttl)
         && retention < max_ttl
@@ -208,7 +229,7 @@ pub(super) fn ledger(mut section: Section<'_>, max_ttl: Option<Duration>) -> Opt
         Some(key) => Some(key?),
         None => None,
     };
-    Some(LedgerSettings { url: url?, retention: retention?, content_key })
+    Some(LedgerSettings { url: url?, prefix: prefix?, retention: retention?, content_key })
 }
 
 /// Gives too where its address was written.

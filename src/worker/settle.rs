@@ -342,11 +342,15 @@ impl Desk {
 
     pub(super) async fn write(&self, id: &ChallengeId, expected: Expected, entry: Entry) -> Written {
         let mut wait = FIRST_WAIT;
+        let mut in_doubt = false;
         loop {
             match self.tools.ledger.write(id, expected, entry.clone()).await {
+                // It was written when its answer was lost: nobody else writes this lineage and step.
+                Ok(Written::Lost(Some(record))) if in_doubt && record.version == entry.version => return Written::Done,
                 Ok(written) => return written,
                 Err(why) => self.ledger_failed(&why, &mut wait).await,
             }
+            in_doubt = true;
         }
     }
 

@@ -32,8 +32,13 @@ const MISTAKES: &[(&str, &str)] = &[
          allowed: a name of its own",
     ),
     (
-        "[ledger]\nurl = \"redis://127.0.0.1:6379/0\"\n",
-        "courier.toml:2:7: ledger.url: a ledger in Redis comes with a later version; allowed: memory:",
+        "[ledger]\nurl = \"redis://:hunter2@127.0.0.1:6379/first\"\n",
+        "courier.toml:2:7: ledger.url: found an address that begins with redis: and can't be read; \
+         allowed: redis://user:password@host:port/database, rediss://…, or memory:",
+    ),
+    (
+        "[ledger]\nprefix = \"a b\"\n",
+        "courier.toml:2:10: ledger.prefix: found \"a b\"; allowed: up to 64 visible ASCII characters",
     ),
     (
         "[ledger]\nencryption_key = \"x\"\n",

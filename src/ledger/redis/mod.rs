@@ -46,6 +46,14 @@ pub struct RedisSettings {
     pub prefix: String,
 }
 
+impl RedisSettings {
+    /// Whether this is the address of a Redis on the network.
+    #[must_use]
+    pub fn is_url(text: &str) -> bool {
+        ["redis://", "rediss://"].iter().any(|scheme| text.starts_with(scheme)) && Client::open(text).is_ok()
+    }
+}
+
 /// Redis can't be a ledger as it is; waiting does not help.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
 #[error("the ledger in Redis: {0}")]

@@ -5,6 +5,7 @@ mod bounds;
 mod calls;
 mod commands;
 mod kills;
+mod several;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
