@@ -8,6 +8,8 @@
 pub mod clock;
 pub mod secret;
 
+pub mod seal;
+
 pub mod phone;
 
 pub mod challenge;

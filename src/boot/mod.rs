@@ -32,8 +32,9 @@ pub use assemble::{Parts, assemble};
 
 /// How many concluded challenges the ledger in memory remembers at most.
 const LEDGER_CAPACITY: usize = 200_000;
-/// How long quarantined messages are kept: nothing is sealed yet.
-const QUARANTINE_TTL: Duration = Duration::from_hours(24);
+/// How long quarantined messages are kept where they are sealed, and where they are not.
+const QUARANTINE_TTL: Duration = Duration::from_hours(7 * 24);
+const PLAIN_QUARANTINE_TTL: Duration = Duration::from_hours(24);
 /// How long open requests may take once the worker has stopped.
 const HTTP_PATIENCE: Duration = Duration::from_secs(2);
 /// A worker whose loop stood still for this long is ended; the broker gives its messages to others.
@@ -230,7 +231,8 @@ fn worker_with(
         outbox,
         names: settings.broker.names.clone(),
         retention: settings.ledger.retention,
-        quarantine_ttl: QUARANTINE_TTL,
+        quarantine_ttl: if settings.ledger.seal.is_on() { QUARANTINE_TTL } else { PLAIN_QUARANTINE_TTL },
+        seal: Arc::clone(&settings.ledger.seal),
         seed: dice.number(),
     })
 }

@@ -15,7 +15,11 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
     if settings.providers.is_empty() {
         tracing::warn!("no provider is configured: every challenge will be rejected with no_route");
     }
-    tracing::warn!("parked and quarantined messages hold codes in clear: this version does not seal them");
+    if !settings.ledger.seal.is_on() {
+        tracing::warn!(
+            "what is parked, quarantined or stored in Redis holds codes in clear: set ledger.encryption_key"
+        );
+    }
     let stop = CancellationToken::new();
     boot::stop_on_signals(stop.clone())?;
     Ok(boot::run(settings, Clock::system(), stop).await?)

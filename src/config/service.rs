@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::kinds::Kind;
@@ -9,6 +10,7 @@ use super::origin::{ConfigError, Origin};
 use super::read::{Item, Section};
 use crate::broker::Names;
 use crate::ledger::redis::RedisSettings;
+use crate::seal::Seal;
 use crate::secret::Secret;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -54,6 +56,8 @@ pub struct LedgerSettings {
     pub prefix: String,
     /// How long a concluded challenge is remembered.
     pub retention: Duration,
+    /// What seals what is parked, stored or quarantined, where there is a key.
+    pub seal: Arc<Seal>,
     /// Keys the hash that tells two contents under one id apart; absent: random in each process.
     pub content_key: Option<Secret>,
 }
@@ -63,7 +67,11 @@ impl LedgerSettings {
     #[must_use]
     pub fn redis(&self) -> Option<RedisSettings> {
         let is_shared = self.url.expose() != "memory:";
-        is_shared.then(|| RedisSettings { url: self.url.clone(), prefix: self.prefix.clone() })
+        is_shared.then(|| RedisSettings {
+            url: self.url.clone(),
+            prefix: self.prefix.clone(),
+            seal: Arc::clone(&self.seal),
+        })
     }
 }
 
@@ -223,13 +231,32 @@ pub(super) fn ledger(mut section: Section<'_>, max_ttl: Option<Duration>) -> Opt
         section.cx.warn(section.at("retention"), text);
     }
     let content_key = section.take("content_key").map(Item::own_secret);
-    section.later(&["encryption_key", "encryption_key_previous"]);
+    let seal = seal(&mut section);
     section.finish();
     let content_key = match content_key {
         Some(key) => Some(key?),
         None => None,
     };
-    Some(LedgerSettings { url: url?, prefix: prefix?, retention: retention?, content_key })
+    Some(LedgerSettings { url: url?, prefix: prefix?, retention: retention?, seal: Arc::new(seal?), content_key })
+}
+
+/// The keys that open; the first of them seals.
+fn seal(section: &mut Section<'_>) -> Option<Seal> {
+    const KEYS: [&str; 2] = ["encryption_key", "encryption_key_previous"];
+    let keys = KEYS.map(|key| section.take(key).map(Item::secret));
+    if let [None, Some(_)] = keys {
+        section.refuse(KEYS[1], "found without encryption_key", "this key only beside encryption_key");
+        return None;
+    }
+    let keys: Vec<_> = keys.into_iter().flatten().collect::<Option<_>>()?;
+    for (name, _) in KEYS.iter().zip(&keys).filter(|(_, key)| !Seal::is_key(key)) {
+        section.refuse(
+            name,
+            "found another value (not shown)",
+            "32 bytes in base64, as `openssl rand -base64 32` makes them",
+        );
+    }
+    Seal::with_keys(&keys)
 }
 
 /// Gives too where its address was written.

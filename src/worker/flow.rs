@@ -76,7 +76,7 @@ async fn arrived(desk: &Arc<Desk>, delivered: Delivered, dead: Option<Dead>) {
 /// Something that was parked.
 async fn returned(desk: &Arc<Desk>, delivered: Delivered, dead: Option<Dead>) {
     let now = desk.tools.clock.now();
-    match parked::read(&delivered.body) {
+    match parked::read(&delivered.body, &desk.tools.seal) {
         Returned::Job(mut job) => {
             job.dead = job.dead.or(dead);
             desk.recognise(&mut job);

@@ -22,6 +22,7 @@ use crate::delivery::policy::Policy;
 use crate::guard::health::Change;
 use crate::ledger::{Ledger, Word};
 use crate::provider::Roster;
+use crate::seal::Seal;
 
 mod attempt;
 mod flow;
@@ -56,6 +57,8 @@ pub struct Tools {
     pub names: Names,
     /// How long concluded challenges are remembered.
     pub retention: Duration,
+    /// What seals what is parked or quarantined.
+    pub seal: Arc<Seal>,
     /// How long quarantined messages are kept.
     pub quarantine_ttl: Duration,
     /// Where chance begins.

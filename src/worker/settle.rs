@@ -43,7 +43,8 @@ impl Letter {
     /// A message that goes to quarantine when it is settled.
     pub(super) fn with_copy(delivered: Delivered, why: &'static str, now: Timestamp, desk: &Desk) -> Self {
         let Delivered { source, properties, body, envelope, .. } = delivered;
-        let copy = wire::quarantined(source.as_str(), why, properties, body, now, desk.tools.quarantine_ttl);
+        let copy =
+            wire::quarantined(source.as_str(), why, properties, body, now, desk.tools.quarantine_ttl, &desk.tools.seal);
         Self { envelope, copy: Some(Box::new((why, copy))) }
     }
 
@@ -158,7 +159,7 @@ impl Desk {
     fn parked(&self, job: &Job) -> Publication {
         let wait = job.due.since(self.tools.clock.now());
         let route = delay_level(wait).map_or(Route::Followups, Route::Delay);
-        parked::job(job, self.tools.ledger.epoch(), route)
+        parked::job(job, self.tools.ledger.epoch(), route, &self.tools.seal)
     }
 
     /// Parks the rest of a wait.
@@ -273,7 +274,8 @@ impl Desk {
         metrics::quarantined("unreadable");
         let now = self.tools.clock.now();
         let Delivered { source, properties, body, envelope, .. } = delivered;
-        let copy = wire::quarantined(source.as_str(), why, properties, body, now, self.tools.quarantine_ttl);
+        let copy =
+            wire::quarantined(source.as_str(), why, properties, body, now, self.tools.quarantine_ttl, &self.tools.seal);
         self.publish(copy).await;
         envelope.ack();
     }

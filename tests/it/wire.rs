@@ -9,6 +9,7 @@ mod duplicates;
 mod envelope;
 mod parked;
 mod recipient;
+pub(crate) mod sealed;
 
 use std::time::Duration;
 

@@ -332,6 +332,7 @@ impl World {
             names: Names::default(),
             retention: Duration::from_hours(24),
             quarantine_ttl: Duration::from_hours(24),
+            seal: Arc::default(),
             seed: setup.seed.wrapping_mul(1_000).wrapping_add(self.started),
         }
     }

@@ -9,6 +9,7 @@ use super::{Properties, Publication, Route};
 use crate::challenge::Origin;
 use crate::clock::Timestamp;
 use crate::delivery::outcome::Outcome;
+use crate::seal::Seal;
 
 pub mod challenge;
 pub mod form;
@@ -39,19 +40,32 @@ pub fn outcome(outcome: &Outcome, origin: &Origin) -> Publication {
     Publication { route: Route::Outcome(outcome.routing_key()), properties, body, expiration: None }
 }
 
-/// A message that can't be read, whole, on its way to quarantine.
+/// The content type of what is sealed.
+pub const SEALED_CONTENT: &str = "application/vnd.mfa-courier.sealed";
+/// What the body of a quarantined message is sealed to.
+pub const QUARANTINE_PLACE: &str = "quarantine";
+
+/// A message that can't be read, whole, on its way to quarantine; its body sealed where there is a key, and what it
+/// was before told by a header.
 #[must_use]
 pub fn quarantined(
     source: &str,
     why: &str,
-    properties: Properties,
-    body: Bytes,
+    mut properties: Properties,
+    mut body: Bytes,
     now: Timestamp,
     keep: std::time::Duration,
+    seal: &Seal,
 ) -> Publication {
     let note = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let headers =
+    let mut headers =
         vec![note("x-courier-why", why), note("x-courier-from", source), note("x-courier-at", &now.to_string())];
+    if seal.is_on() {
+        let was = properties.content_type.replace(SEALED_CONTENT.to_owned()).unwrap_or_default();
+        headers.push(note("x-courier-content-type", &was));
+        // Rather nothing than something in clear.
+        body = seal.close(QUARANTINE_PLACE, body.to_vec()).unwrap_or_default().into();
+    }
     let properties = Properties { headers, ..properties };
     Publication { route: Route::Quarantine, properties, body, expiration: Some(keep) }
 }

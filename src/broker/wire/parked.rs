@@ -1,11 +1,13 @@
 //! What the courier keeps in the broker for later: continuations, shadows, signals that wait.
 //!
-//! The whole delivery travels (`work`), under a small plain envelope: id, tenant, deadline, where to
-//! answer, how it stands. So even a message whose work can't be opened any more gets its challenge a final
+//! The whole delivery travels (`work`, or `sealed` where there is a key), under a small plain envelope: id, tenant,
+//! deadline, where to answer, how it stands. So even a message whose work can't be opened any more gets its challenge a final
 //! outcome before it goes to quarantine.
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -16,6 +18,7 @@ use crate::clock::Timestamp;
 use crate::delivery::outcome::Status;
 use crate::delivery::version::Version;
 use crate::delivery::{Delivery, Fact};
+use crate::seal::Seal;
 
 /// What a message asks the worker to do.
 #[derive(Clone, Debug)]
@@ -103,6 +106,9 @@ struct Written<'j> {
     envelope: Envelope,
     #[serde(skip_serializing_if = "Option::is_none")]
     work: Option<&'j Work>,
+    /// The same in base64, where there is a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signal: Option<&'j Fact>,
 }
@@ -131,7 +137,7 @@ pub enum Returned {
 
 /// A job as a publication by `route`.
 #[must_use]
-pub fn job(job: &Job, epoch: u64, route: Route) -> Publication {
+pub fn job(job: &Job, epoch: u64, route: Route, seal: &Seal) -> Publication {
     let challenge = job.challenge();
     let status = match &job.work {
         Work::Fresh(_) => job.seen.map(|_| Status::Unknown),
@@ -151,7 +157,9 @@ pub fn job(job: &Job, epoch: u64, route: Route) -> Publication {
         seen: job.seen,
         dead: job.dead,
     };
-    publication(&Written { envelope, work: Some(&job.work), signal: None }, &challenge.id, route)
+    let sealed = seal.is_on().then(|| close(&job.work, &challenge.id, seal)).flatten();
+    let work = (!seal.is_on()).then_some(&job.work);
+    publication(&Written { envelope, work, sealed, signal: None }, &challenge.id, route)
 }
 
 /// A signal that could not be recorded, as a publication by `route`.
@@ -178,7 +186,7 @@ pub fn signal(
         seen: None,
         dead: None,
     };
-    publication(&Written { envelope, work: None, signal: Some(fact) }, id, route)
+    publication(&Written { envelope, work: None, sealed: None, signal: Some(fact) }, id, route)
 }
 
 fn publication(content: &Written<'_>, id: &ChallengeId, route: Route) -> Publication {
@@ -192,41 +200,62 @@ fn publication(content: &Written<'_>, id: &ChallengeId, route: Route) -> Publica
     Publication { route, properties, body: super::to_json(content), expiration: None }
 }
 
+fn close(work: &Work, id: &ChallengeId, seal: &Seal) -> Option<String> {
+    seal.close(&place(id), serde_json::to_vec(work).ok()?).map(|sealed| BASE64_STANDARD.encode(sealed))
+}
+
+fn open(sealed: &str, id: &ChallengeId, seal: &Seal) -> Option<Work> {
+    let work = seal.open(&place(id), &BASE64_STANDARD.decode(sealed).ok()?).ok()?;
+    serde_json::from_slice(&work).ok()
+}
+
+/// The work of one challenge can't be put under the envelope of another.
+fn place(id: &ChallengeId) -> String {
+    format!("parked {id}")
+}
+
 /// What the envelope is about, opened only once the envelope itself was read.
 #[derive(Deserialize)]
 struct Contents<'b> {
     #[serde(borrow, default)]
     work: Option<&'b RawValue>,
     #[serde(borrow, default)]
+    sealed: Option<&'b RawValue>,
+    #[serde(borrow, default)]
     signal: Option<&'b RawValue>,
 }
 
 /// Reads what came back.
 #[must_use]
-pub fn read(body: &[u8]) -> Returned {
+pub fn read(body: &[u8], seal: &Seal) -> Returned {
     let Some(envelope) = envelope(body) else { return Returned::Garbage };
     let contents = serde_json::from_slice::<Contents<'_>>(body).ok().filter(|_| envelope.v == 1);
     match contents {
-        Some(Contents { work: Some(work), .. }) => match serde_json::from_str(work.get()) {
-            Ok(work) => {
-                let Envelope { seen, dead, due, .. } = envelope;
-                Returned::Job(Box::new(Job { work, seen, dead, due }))
-            }
-            Err(_) => Returned::Unopenable(Box::new(envelope)),
-        },
+        Some(Contents { work: Some(work), .. }) => returned(serde_json::from_str(work.get()).ok(), envelope),
+        Some(Contents { sealed: Some(sealed), .. }) => {
+            let sealed = serde_json::from_str::<&str>(sealed.get()).ok();
+            returned(sealed.and_then(|sealed| open(sealed, &envelope.id, seal)), envelope)
+        }
         Some(Contents { signal: Some(signal), .. }) => match serde_json::from_str(signal.get()) {
             Ok(fact) => Returned::Signal { id: envelope.id, fact, until: envelope.expires_at, due: envelope.due },
             Err(_) => Returned::Garbage,
         },
-        Some(Contents { work: None, signal: None }) | None => Returned::Unopenable(Box::new(envelope)),
+        Some(Contents { work: None, sealed: None, signal: None }) | None => Returned::Unopenable(Box::new(envelope)),
     }
+}
+
+fn returned(work: Option<Work>, envelope: Envelope) -> Returned {
+    let Some(work) = work else { return Returned::Unopenable(Box::new(envelope)) };
+    let Envelope { seen, dead, due, .. } = envelope;
+    Returned::Job(Box::new(Job { work, seen, dead, due }))
 }
 
 /// The envelope is written before the work, so it can be read even where that is cut off.
 fn envelope(body: &[u8]) -> Option<Envelope> {
-    const WORK: &[u8] = b",\"work\":";
+    const WORK: [&[u8]; 2] = [b",\"work\":", b",\"sealed\":"];
     serde_json::from_slice(body).ok().or_else(|| {
-        let end = body.windows(WORK.len()).position(|window| window == WORK)?;
+        let begins = |mark: &[u8]| body.windows(mark.len()).position(|window| window == mark);
+        let end = WORK.into_iter().filter_map(begins).min()?;
         serde_json::from_slice(&[&body[..end], b"}"].concat()).ok()
     })
 }

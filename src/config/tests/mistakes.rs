@@ -42,7 +42,13 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[ledger]\nencryption_key = \"x\"\n",
-        "courier.toml:2:1: ledger.encryption_key: this setting comes with a later version",
+        "courier.toml:2:18: ledger.encryption_key: found another value (not shown); \
+         allowed: 32 bytes in base64, as `openssl rand -base64 32` makes them",
+    ),
+    (
+        "[ledger]\nencryption_key_previous = \"x\"\n",
+        "courier.toml:2:27: ledger.encryption_key_previous: found without encryption_key; \
+         allowed: this key only beside encryption_key",
     ),
     (
         "[admin]\nlisten = \"0.0.0.0:8081\"\n",

@@ -139,7 +139,10 @@ fn every_example_in_the_defaults_is_right() {
         .replace("/run/secrets/fcm-service-account.json", &secret.display().to_string())
         .replace("/run/secrets/courier-content-key", &secret.display().to_string())
         .replace("amqp://guest", "amqps://guest");
-    let settings = operator.load(&examples, &[("COURIER_ADMIN_TOKEN", "0123456789abcdef")]).expect("right");
+    let key = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
+    let variables =
+        [("COURIER_ADMIN_TOKEN", "0123456789abcdef"), ("COURIER_LEDGER_KEY", key), ("COURIER_LEDGER_KEY_BEFORE", key)];
+    let settings = operator.load(&examples, &variables).expect("right");
     assert_eq!(settings.providers[0].kind, "twilio");
     assert_eq!(settings.routes.len(), 1);
     assert!(settings.tenants.contains_key("contoso"));

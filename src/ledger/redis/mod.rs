@@ -22,6 +22,7 @@ use crate::challenge::ChallengeId;
 use crate::clock::{Clock, Dice, Timestamp};
 use crate::delivery::Fact;
 use crate::delivery::version::Version;
+use crate::seal::Seal;
 use crate::secret::Secret;
 
 mod life;
@@ -44,6 +45,8 @@ pub struct RedisSettings {
     pub url: Secret,
     /// What all keys begin with: two fleets on one Redis have two.
     pub prefix: String,
+    /// What seals the content of records.
+    pub seal: Arc<Seal>,
 }
 
 impl RedisSettings {
@@ -68,6 +71,7 @@ pub struct RedisLedger {
 struct Inner {
     link: Link,
     prefix: String,
+    seal: Arc<Seal>,
     scripts: Scripts,
     life: Mutex<Life>,
     clock: Clock,
@@ -141,6 +145,7 @@ impl Inner {
         Ok(Self {
             link: Link::new(client),
             prefix: settings.prefix.clone(),
+            seal: Arc::clone(&settings.seal),
             scripts: Scripts::new(),
             life: Mutex::default(),
             clock,
@@ -224,7 +229,7 @@ impl Inner {
 
     /// The record of these fields. What can't be read counts as lost: it is moved out of the way, and kept.
     async fn record(&self, id: &ChallengeId, fields: &Fields) -> Result<Option<Record>, LedgerError> {
-        let Ok(record) = stored::record(fields) else {
+        let Ok(record) = stored::record(id, fields, &self.seal) else {
             tracing::error!(challenge.id = %id, "a record can't be read; it is set aside, and counts as lost");
             let state = fields.get("v").map(Vec::as_slice).unwrap_or_default();
             self.ask(&self.scripts.set_aside, id, &[state, stored::facts_count(fields)]).await?;
@@ -247,7 +252,8 @@ impl Ledger for RedisLedger {
     }
 
     async fn write(&self, id: &ChallengeId, expected: Expected, entry: Entry) -> Result<Written, LedgerError> {
-        let body = stored::body(&entry).ok_or_else(|| LedgerError("nothing that can be stored".to_owned()))?;
+        let body = stored::body(id, &entry, &self.inner.seal)
+            .ok_or_else(|| LedgerError("nothing that can be stored".to_owned()))?;
         let (held, facts) = (stored::state(expected.version), expected.facts.to_string());
         let (next, keep_for) = (stored::state(Some(entry.version)), self.inner.keep_for(entry.keep_until));
         let arguments = [held.as_bytes(), facts.as_bytes(), next.as_bytes(), &body, &keep_for];
@@ -259,7 +265,6 @@ impl Ledger for RedisLedger {
     }
 
     async fn append(&self, id: &ChallengeId, fact: Fact, keep_until: Timestamp) -> Result<Appended, LedgerError> {
-        let text = stored::fact(&fact).ok_or_else(|| LedgerError("a fact that can't be stored".to_owned()))?;
         let keep_for = self.inner.keep_for(keep_until);
         let mut record = self.read(id).await?;
         for _ in 0..TURNS {
@@ -267,6 +272,8 @@ impl Ledger for RedisLedger {
             if let Some(record) = record.filter(|_| !says_something_new(&known, &fact)) {
                 return Ok(Appended { record, is_new: false });
             }
+            let text = stored::fact(id, known.len() + 1, &fact, &self.inner.seal);
+            let text = text.ok_or_else(|| LedgerError("a fact that can't be stored".to_owned()))?;
             let facts = known.len().to_string();
             let (word, fields) =
                 self.inner.ask(&self.inner.scripts.append, id, &[facts.as_bytes(), &text, &keep_for]).await?;

@@ -1,4 +1,5 @@
-//! What a record is as bytes: JSON with a version, so that workers of two versions can share a ledger.
+//! What a record is as bytes: JSON with a version, so that workers of two versions can share a ledger; sealed where
+//! there is a key, each part to its place.
 //!
 //! JSON rather than something denser: it is what parked messages carry too, and a hash of Redis with a few
 //! fields below the limit of a list pack costs little beside it.
@@ -8,11 +9,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::challenge::ContentHash;
+use crate::challenge::{ChallengeId, ContentHash};
 use crate::clock::Timestamp;
 use crate::delivery::version::Version;
 use crate::delivery::{Delivery, Fact};
 use crate::ledger::{Entry, Phase, Record, Word};
+use crate::seal::Seal;
 
 /// The version that is written. Others are not read: what they hold is set aside.
 const FORMAT: u8 = 1;
@@ -36,7 +38,7 @@ enum Stored {
     Concluded(Arc<Word>),
 }
 
-/// The record can't be read: another version wrote it, or nobody did.
+/// The record can't be read: another version wrote it, or somebody with another key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unreadable;
 
@@ -46,34 +48,45 @@ pub(super) fn state(version: Option<Version>) -> String {
 }
 
 /// What an owner writes, as bytes; `None` where it holds nothing that an owner can write.
-pub(super) fn body(entry: &Entry) -> Option<Vec<u8>> {
+pub(super) fn body(id: &ChallengeId, entry: &Entry, seal: &Seal) -> Option<Vec<u8>> {
     let phase = match &entry.phase {
         Phase::FactsOnly => return None,
         Phase::Working(delivery) => Stored::Working(Arc::clone(delivery)),
         Phase::Parked { delivery, due } => Stored::Parked { delivery: Arc::clone(delivery), due: *due },
         Phase::Concluded(word) => Stored::Concluded(Arc::clone(word)),
     };
-    serde_json::to_vec(&Body { v: FORMAT, content: entry.content, phase }).ok()
+    let body = serde_json::to_vec(&Body { v: FORMAT, content: entry.content, phase }).ok()?;
+    seal.close(&place_of_body(id, &state(Some(entry.version))), body)
 }
 
-/// A fact as bytes.
-pub(super) fn fact(fact: &Fact) -> Option<Vec<u8>> {
-    serde_json::to_vec(fact).ok()
+/// A state can't be put in the place of another one, nor that of another challenge.
+fn place_of_body(id: &ChallengeId, state: &str) -> String {
+    format!("ledger state {id} {state}")
+}
+
+fn place_of_fact(id: &ChallengeId, number: usize) -> String {
+    format!("ledger fact {id} {number}")
+}
+
+/// Fact `number` of a challenge, 1 for the first, as bytes.
+pub(super) fn fact(id: &ChallengeId, number: usize, fact: &Fact, seal: &Seal) -> Option<Vec<u8>> {
+    seal.close(&place_of_fact(id, number), serde_json::to_vec(fact).ok()?)
 }
 
 /// The record that these fields hold; `None` where there are none.
-pub(super) fn record(fields: &Fields) -> Result<Option<Record>, Unreadable> {
+pub(super) fn record(id: &ChallengeId, fields: &Fields, seal: &Seal) -> Result<Option<Record>, Unreadable> {
     if fields.is_empty() {
         return Ok(None);
     }
-    let facts = Arc::new(facts(fields)?);
+    let facts = Arc::new(facts(id, fields, seal)?);
     let Some(version) = fields.get("v") else {
         let version = Version { lineage: 0, step: 0 };
         return Ok(Some(Record { version, phase: Phase::FactsOnly, content: None, facts, published: false }));
     };
     let version = read_state(version).ok_or(Unreadable)?;
     let body = fields.get("b").ok_or(Unreadable)?;
-    let Body { v: FORMAT, content, phase } = serde_json::from_slice(body).map_err(|_| Unreadable)? else {
+    let body = seal.open(&place_of_body(id, &state(Some(version))), body).map_err(|_| Unreadable)?;
+    let Body { v: FORMAT, content, phase } = serde_json::from_slice(&body).map_err(|_| Unreadable)? else {
         return Err(Unreadable);
     };
     let phase = match phase {
@@ -89,12 +102,13 @@ pub(super) fn facts_count(fields: &Fields) -> &[u8] {
     fields.get("n").map_or(b"0", Vec::as_slice)
 }
 
-fn facts(fields: &Fields) -> Result<Vec<Fact>, Unreadable> {
+fn facts(id: &ChallengeId, fields: &Fields, seal: &Seal) -> Result<Vec<Fact>, Unreadable> {
     let count = std::str::from_utf8(facts_count(fields)).ok().and_then(|count| count.parse::<usize>().ok());
     let count = count.filter(|count| *count <= fields.len()).ok_or(Unreadable)?;
     let read = |number: usize| {
         let fact = fields.get(&number.to_string()).ok_or(Unreadable)?;
-        serde_json::from_slice(fact).map_err(|_| Unreadable)
+        let fact = seal.open(&place_of_fact(id, number), fact).map_err(|_| Unreadable)?;
+        serde_json::from_slice(&fact).map_err(|_| Unreadable)
     };
     (1..=count).map(read).collect()
 }

@@ -17,6 +17,7 @@ use mfa_courier::secret::Secret;
 
 use self::store::{Store, a_beat};
 use crate::node::eventually;
+use crate::wire::sealed::seal;
 
 /// What [`suite`] writes first.
 const FIRST: Version = Version { lineage: 11, step: 1 };
@@ -258,4 +259,39 @@ async fn a_record_that_cannot_be_read_counts_as_lost_and_is_kept() {
     assert_eq!(aside, b"{\"v\":9}");
     suite::write_working(&ledger, "x", kept).await;
     assert!(suite::read(&ledger, "x").await.is_some(), "and the challenge can go on");
+}
+
+/// A ledger in it whose records are sealed with these keys.
+async fn sealed(store: &Store, keys: &[u8]) -> RedisLedger {
+    let settings = RedisSettings { seal: seal(keys), ..store.settings() };
+    RedisLedger::connect(&settings, Clock::system(), Dice::system()).await.expect("a ledger")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sealed_records_show_nothing_while_keys_rotate() {
+    let store = Store::start("").await;
+    let (old, both) = (sealed(&store, &[1]).await, sealed(&store, &[2, 1]).await);
+    suite::write_working(&old, "x", in_an_hour()).await;
+    old.append(&id("x"), Fact::Cancelled, in_an_hour()).await.expect("appended");
+    let key = format!("test:{:016x}:x", old.epoch());
+    let raw: Vec<Vec<u8>> = store.ask(&format!("HVALS {key}")).await;
+    let shown = String::from_utf8_lossy(&raw.concat()).into_owned();
+    assert!(!["123456", "4155552671", "cancelled", "methods"].iter().any(|word| shown.contains(word)), "{shown}");
+    let read = suite::read(&both, "x").await.expect("read with both keys");
+    assert!(matches!(read.phase, Phase::Working(_)) && *read.facts == [Fact::Cancelled], "{read:?}");
+    suite::write_working(&both, "y", in_an_hour()).await;
+    let new = sealed(&store, &[2]).await;
+    assert!(suite::read(&new, "y").await.is_some(), "the first key seals");
+    assert!(suite::read(&new, "x").await.is_none(), "the key is gone, and with it the record");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_record_cannot_be_put_in_the_place_of_another() {
+    let store = Store::start("").await;
+    let ledger = sealed(&store, &[1]).await;
+    suite::write_working(&ledger, "x", in_an_hour()).await;
+    let key = format!("test:{:016x}:", ledger.epoch());
+    store.ask::<()>(&format!("COPY {key}x {key}y")).await;
+    assert!(suite::read(&ledger, "y").await.is_none());
+    assert!(suite::read(&ledger, "x").await.is_some());
 }

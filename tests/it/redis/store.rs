@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mfa_courier::clock::{Clock, Dice};
@@ -60,7 +60,7 @@ impl Store {
 
     /// How the courier is told of it.
     pub(crate) fn settings(&self) -> RedisSettings {
-        RedisSettings { url: Secret::new(self.url()), prefix: "test:".to_owned() }
+        RedisSettings { url: Secret::new(self.url()), prefix: "test:".to_owned(), seal: Arc::default() }
     }
 
     /// A ledger in it.

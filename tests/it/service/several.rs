@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use mfa_courier::simulator::Mode;
 use serde_json::Value;
 
@@ -19,8 +21,10 @@ async fn one_worker(answer_after: Duration) -> (Stage, Store, std::path::PathBuf
     (stage, store, config, courier, client)
 }
 
+/// Sealed, so that everything here holds with a key too.
 fn ledger(store: &Store) -> String {
-    format!("[ledger]\nurl = \"{}\"\n", store.url())
+    let key = BASE64_STANDARD.encode([7; 32]);
+    format!("[ledger]\nurl = \"{}\"\nencryption_key = \"{key}\"\n", store.url())
 }
 
 /// Waits until the worker says that its ledger can't be used.

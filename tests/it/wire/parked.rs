@@ -9,6 +9,7 @@ use mfa_courier::delivery::outcome::{Reason, Status};
 use mfa_courier::delivery::verdict::{AttemptResult, Verdict};
 use mfa_courier::delivery::version::Version;
 use mfa_courier::delivery::{Delivery, Event, Facts, Step};
+use mfa_courier::seal::Seal;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -64,8 +65,8 @@ proptest! {
             dead: dead.map(|expired| if expired { Dead::Expired } else { Dead::GivenUp }),
             due: Timestamp::from_millis(due),
         };
-        let published = parked::job(&job, 7, Route::Followups);
-        let Returned::Job(read) = parked::read(&published.body) else { panic!("it can be read") };
+        let published = parked::job(&job, 7, Route::Followups, &Seal::default());
+        let Returned::Job(read) = parked::read(&published.body, &Seal::default()) else { panic!("it can be read") };
         prop_assert_eq!((read.seen, read.dead, read.due), (job.seen, job.dead, job.due));
         match (&job.work, &read.work) {
             (Work::Fresh(was), Work::Fresh(is)) => prop_assert_eq!(was, is),
@@ -78,15 +79,15 @@ proptest! {
 
     #[test]
     fn whatever_comes_back_is_read_without_a_panic(body in prop::collection::vec(any::<u8>(), 0..400)) {
-        let _ = parked::read(&body);
+        let _ = parked::read(&body, &Seal::default());
     }
 
     #[test]
     fn a_parked_message_that_was_cut_anywhere_is_read_without_a_panic(cut in 0_usize..4_000) {
         let (work, _) = worked_on(&json!({}), &[], 1);
         let due = Timestamp::EPOCH;
-        let body = parked::job(&Job { work, seen: None, dead: None, due }, 7, Route::Followups).body;
-        let _ = parked::read(&body[..cut.min(body.len())]);
+        let body = parked::job(&Job { work, seen: None, dead: None, due }, 7, Route::Followups, &Seal::default()).body;
+        let _ = parked::read(&body[..cut.min(body.len())], &Seal::default());
     }
 }
 
