@@ -338,6 +338,15 @@ pub struct Challenge {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Debug)]
 pub struct ContentHash(pub u64);
 
+/// By what a receipt finds its challenge: a truncated keyed hash of the id, short enough for an address.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Debug)]
+pub struct Handle(pub [u8; Self::BYTES]);
+
+impl Handle {
+    /// How long it is: 72 bits. Among ten million challenges two have the same with a chance of one in ten million.
+    pub const BYTES: usize = 9;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

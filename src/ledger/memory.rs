@@ -2,7 +2,8 @@
 //!
 //! Bounded: concluded challenges (and facts without a challenge) are forgotten after their retention, and
 //! the oldest of them earlier when there are more than `capacity`. What is worked on or parked is never
-//! forgotten before its time.
+//! forgotten before its time. Handles are forgotten likewise: after their time, and the oldest of them above
+//! as many as there may be records.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{Appended, Entry, Expected, Ledger, LedgerError, Phase, Record, Written, says_something_new};
-use crate::challenge::ChallengeId;
+use crate::challenge::{ChallengeId, Handle};
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::Fact;
 use crate::delivery::version::Version;
@@ -29,6 +30,9 @@ struct State {
     records: HashMap<ChallengeId, Kept>,
     /// What may be forgotten, in the order in which it became so.
     forgettable: VecDeque<ChallengeId>,
+    handles: HashMap<Handle, (ChallengeId, Timestamp)>,
+    /// The handles, oldest first.
+    remembered: VecDeque<Handle>,
 }
 
 #[derive(Debug)]
@@ -45,13 +49,12 @@ impl MemoryLedger {
     /// An empty ledger; `epoch` tells its life from every other one's.
     #[must_use]
     pub fn new(clock: Clock, capacity: usize, epoch: u64) -> Self {
-        let state = State { epoch, records: HashMap::new(), forgettable: VecDeque::new() };
-        Self { clock, capacity, state: Mutex::new(state) }
+        Self { clock, capacity, state: Mutex::new(State::empty(epoch)) }
     }
 
     /// Loses everything, as if the process had been started anew.
     pub fn wipe(&self, epoch: u64) {
-        *self.lock() = State { epoch, records: HashMap::new(), forgettable: VecDeque::new() };
+        *self.lock() = State::empty(epoch);
     }
 
     /// How many records it holds.
@@ -73,6 +76,16 @@ impl MemoryLedger {
 }
 
 impl State {
+    fn empty(epoch: u64) -> Self {
+        Self {
+            epoch,
+            records: HashMap::new(),
+            forgettable: VecDeque::new(),
+            handles: HashMap::new(),
+            remembered: VecDeque::new(),
+        }
+    }
+
     /// Forgets what is over its time, and the oldest above `capacity`.
     fn tidy(&mut self, now: Timestamp, capacity: usize) {
         while let Some(oldest) = self.forgettable.front() {
@@ -82,6 +95,19 @@ impl State {
             }
             if let Some(id) = self.forgettable.pop_front() {
                 self.forget(&id);
+            }
+        }
+    }
+
+    /// The same for handles.
+    fn tidy_handles(&mut self, now: Timestamp, capacity: usize) {
+        while let Some(oldest) = self.remembered.front() {
+            let over = self.handles.get(oldest).is_none_or(|(_, keep_until)| *keep_until <= now);
+            if !over && self.remembered.len() <= capacity {
+                break;
+            }
+            if let Some(handle) = self.remembered.pop_front() {
+                self.handles.remove(&handle);
             }
         }
     }
@@ -167,6 +193,21 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
+    async fn remember(&self, handle: Handle, id: &ChallengeId, keep_until: Timestamp) -> Result<(), LedgerError> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let later = state.handles.get(&handle).map_or(keep_until, |(_, until)| keep_until.max(*until));
+        if state.handles.insert(handle, (id.clone(), later)).is_none() {
+            state.remembered.push_back(handle);
+        }
+        state.tidy_handles(now, self.capacity);
+        Ok(())
+    }
+
+    async fn find(&self, handle: Handle) -> Result<Option<ChallengeId>, LedgerError> {
+        Ok(self.lock().handles.get(&handle).map(|(id, _)| id.clone()))
+    }
+
     fn epoch(&self) -> u64 {
         self.lock().epoch
     }
@@ -198,5 +239,20 @@ mod tests {
         suite::write_concluded(&ledger, "d", clock.now() + std::time::Duration::from_hours(1)).await;
         assert!(suite::read(&ledger, "c").await.is_none(), "over its retention");
         assert!(suite::read(&ledger, "working").await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn handles_are_forgotten_after_their_time_and_the_oldest_above_capacity() {
+        let clock = Clock::starting_at(Timestamp::from_millis(1_000_000));
+        let ledger = MemoryLedger::new(clock.clone(), 2, 7);
+        let hour = clock.now() + std::time::Duration::from_hours(1);
+        for n in 1..=3 {
+            suite::remember(&ledger, n, "x", hour).await;
+        }
+        let held = |n| suite::find(&ledger, n);
+        assert_eq!((held(1).await, held(3).await.is_some()), (None, true), "over capacity: the oldest is forgotten");
+        tokio::time::advance(std::time::Duration::from_hours(2)).await;
+        suite::remember(&ledger, 4, "y", clock.now() + std::time::Duration::from_hours(1)).await;
+        assert_eq!((held(3).await, held(4).await.is_some()), (None, true), "over its time");
     }
 }

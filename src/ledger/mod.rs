@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::broker::Publication;
-use crate::challenge::{ChallengeId, ContentHash};
+use crate::challenge::{ChallengeId, ContentHash, Handle};
 use crate::clock::Timestamp;
 use crate::delivery::version::Version;
 use crate::delivery::{Delivery, Fact};
@@ -126,6 +126,13 @@ pub trait Ledger: Send + Sync {
 
     /// Marks what state `version` stores as published, if the record is still in it.
     async fn mark_published(&self, id: &ChallengeId, version: Version) -> Result<(), LedgerError>;
+
+    /// Remembers, at least until `keep_until`, which challenge `handle` stands for: before anything is sent that a
+    /// receipt could answer. Once more for the same challenge, it is kept until the later of the two.
+    async fn remember(&self, handle: Handle, id: &ChallengeId, keep_until: Timestamp) -> Result<(), LedgerError>;
+
+    /// The challenge that `handle` stands for.
+    async fn find(&self, handle: Handle) -> Result<Option<ChallengeId>, LedgerError>;
 
     /// Which life of the ledger this is: another one after its content was lost.
     fn epoch(&self) -> u64;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{Entry, Expected, Ledger, Phase, Record, Word, Written};
 use crate::broker::{Properties, Publication, Route};
-use crate::challenge::{ChallengeId, ContentHash};
+use crate::challenge::{ChallengeId, ContentHash, Handle};
 use crate::clock::Timestamp;
 use crate::delivery::Fact;
 use crate::delivery::outcome::ReceiptStatus;
@@ -31,6 +31,8 @@ pub async fn run<F: Future<Output = Arc<dyn Ledger>>>(make: &impl Fn() -> F) {
     repeated_facts_say_nothing_new(&*make().await).await;
     a_mark_belongs_to_one_state(&*make().await).await;
     of_many_that_expect_the_same_one_wins(make().await).await;
+    a_handle_finds_its_challenge(&*make().await).await;
+    a_handle_is_no_record(&*make().await).await;
 }
 
 async fn only_the_expected_state_is_written_over(ledger: &dyn Ledger) {
@@ -101,6 +103,40 @@ async fn of_many_that_expect_the_same_one_wins(ledger: Arc<dyn Ledger>) {
     }
     let winners = writers.join_all().await.into_iter().filter(|won| *won).count();
     assert_eq!(winners, 1);
+}
+
+async fn a_handle_finds_its_challenge(ledger: &dyn Ledger) {
+    assert_eq!(find(ledger, 1).await, None);
+    remember(ledger, 1, "x", FOREVER).await;
+    remember(ledger, 2, "y", FOREVER).await;
+    // Every attempt of a challenge remembers its handle again, and an earlier time shortens nothing.
+    remember(ledger, 1, "x", Timestamp::EPOCH).await;
+    remember(ledger, 3, "z", FOREVER).await;
+    assert_eq!((find(ledger, 1).await, find(ledger, 2).await), (Some(id("x")), Some(id("y"))));
+    assert_eq!(find(ledger, 4).await, None);
+}
+
+async fn a_handle_is_no_record(ledger: &dyn Ledger) {
+    remember(ledger, 1, "x", FOREVER).await;
+    assert!(read(ledger, "x").await.is_none());
+    assert!(write(ledger, "x", None, 0, FIRST).await, "nobody has begun");
+    assert_eq!(find(ledger, 1).await, Some(id("x")), "a write leaves it alone");
+}
+
+/// Remembers handle `n` for a challenge.
+///
+/// # Panics
+/// Where the ledger can't be used.
+pub async fn remember(ledger: &dyn Ledger, n: u8, name: &str, keep_until: Timestamp) {
+    ledger.remember(Handle([n; Handle::BYTES]), &id(name), keep_until).await.expect("usable");
+}
+
+/// The challenge of handle `n`.
+///
+/// # Panics
+/// Where the ledger can't be used.
+pub async fn find(ledger: &dyn Ledger, n: u8) -> Option<ChallengeId> {
+    ledger.find(Handle([n; Handle::BYTES])).await.expect("usable")
 }
 
 /// Reads a record.

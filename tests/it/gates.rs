@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mfa_courier::broker::wire::{OUTCOME_TYPE, PARKED_TYPE};
 use mfa_courier::broker::{Delivered, Inbox, Link, Outbox, Publication, PublishError, Route};
-use mfa_courier::challenge::ChallengeId;
+use mfa_courier::challenge::{ChallengeId, Handle};
 use mfa_courier::clock::Timestamp;
 use mfa_courier::delivery::Fact;
 use mfa_courier::delivery::version::Version;
@@ -201,6 +201,14 @@ impl Ledger for GatedLedger {
     async fn mark_published(&self, id: &ChallengeId, version: Version) -> Result<(), LedgerError> {
         self.gates.pass(self.worker, Point::BeforeMark).await;
         self.inner.mark_published(id, version).await
+    }
+
+    async fn remember(&self, handle: Handle, id: &ChallengeId, keep_until: Timestamp) -> Result<(), LedgerError> {
+        self.inner.remember(handle, id, keep_until).await
+    }
+
+    async fn find(&self, handle: Handle) -> Result<Option<ChallengeId>, LedgerError> {
+        self.inner.find(handle).await
     }
 
     fn epoch(&self) -> u64 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mfa_courier::broker::{Outbox, Publication, PublishError};
-use mfa_courier::challenge::ChallengeId;
+use mfa_courier::challenge::{ChallengeId, Handle};
 use mfa_courier::clock::{Dice, Timestamp};
 use mfa_courier::delivery::Fact;
 use mfa_courier::delivery::version::Version;
@@ -94,6 +94,14 @@ impl Ledger for FarLedger {
 
     async fn mark_published(&self, id: &ChallengeId, version: Version) -> Result<(), LedgerError> {
         self.way.there_and_back(id, self.ledger.mark_published(id, version)).await
+    }
+
+    async fn remember(&self, handle: Handle, id: &ChallengeId, keep_until: Timestamp) -> Result<(), LedgerError> {
+        self.way.there_and_back(id, self.ledger.remember(handle, id, keep_until)).await
+    }
+
+    async fn find(&self, handle: Handle) -> Result<Option<ChallengeId>, LedgerError> {
+        self.ledger.find(handle).await
     }
 
     fn epoch(&self) -> u64 {
