@@ -1,6 +1,6 @@
 -- Before every other script. Answers are {word, seq, record as a flat list}.
 --
--- KEYS[1] the life; KEYS[2] the record: `v` its owner's state, `b` what that stores, `p` whether that is
+-- KEYS[1] the life; KEYS[2] a handle, or a record: `v` its owner's state, `b` what that stores, `p` whether that is
 -- published, `n` how many facts there are, `1` to `n` the facts
 -- ARGV[1] the caller's epoch; ARGV[2] the least `seq` it may find
 local life = redis.call('HMGET', KEYS[1], 'epoch', 'seq')

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use ::redis::{Client, ErrorKind, RedisError, Script, ServerErrorKind};
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -18,7 +20,7 @@ use self::link::{Link, LinkError};
 use self::scripts::Scripts;
 use self::stored::Fields;
 use super::{Appended, Entry, Expected, Ledger, LedgerError, Record, Written, says_something_new};
-use crate::challenge::ChallengeId;
+use crate::challenge::{ChallengeId, Handle};
 use crate::clock::{Clock, Dice, Timestamp};
 use crate::delivery::Fact;
 use crate::delivery::version::Version;
@@ -134,6 +136,26 @@ async fn keep(inner: Arc<Inner>) {
     }
 }
 
+/// What a script is about.
+#[derive(Clone, Copy)]
+enum Subject<'s> {
+    Record(&'s ChallengeId),
+    Handle(Handle),
+}
+
+impl Subject<'_> {
+    /// Its key, and for a record where that goes when it can't be read. No id is taken for another kind: what stands
+    /// before it is no epoch.
+    fn keys(self, prefix: &str, epoch: &str) -> Vec<String> {
+        match self {
+            Self::Record(id) => vec![format!("{prefix}{epoch}:{id}"), format!("{prefix}unreadable:{epoch}:{id}")],
+            Self::Handle(handle) => {
+                vec![format!("{prefix}handle:{epoch}:{}", BASE64_URL_SAFE_NO_PAD.encode(handle.0))]
+            }
+        }
+    }
+}
+
 /// A script's answer: a word, the number of writes so far, a record's fields.
 type Answer = (String, u64, Fields);
 
@@ -190,19 +212,21 @@ impl Inner {
         format!("{}life", self.prefix)
     }
 
-    /// Runs a script on a record, in whichever life the ledger turns out to be.
+    /// Runs a script on something, in whichever life the ledger turns out to be.
     async fn ask(
         &self,
         script: &Script,
-        id: &ChallengeId,
+        subject: Subject<'_>,
         arguments: &[&[u8]],
     ) -> Result<(String, Fields), LedgerError> {
         for _ in 0..TURNS {
             let mut connection = self.link.connection().map_err(LedgerError)?;
             let life = self.life();
-            let (epoch, prefix) = (life.epoch_text(), &self.prefix);
+            let epoch = life.epoch_text();
             let mut asking = script.key(self.life_key());
-            asking.key(format!("{prefix}{epoch}:{id}")).key(format!("{prefix}unreadable:{epoch}:{id}"));
+            for key in subject.keys(&self.prefix, &epoch) {
+                asking.key(key);
+            }
             asking.arg(epoch).arg(life.writes);
             for argument in arguments {
                 asking.arg(argument);
@@ -232,7 +256,7 @@ impl Inner {
         let Ok(record) = stored::record(id, fields, &self.seal) else {
             tracing::error!(challenge.id = %id, "a record can't be read; it is set aside, and counts as lost");
             let state = fields.get("v").map(Vec::as_slice).unwrap_or_default();
-            self.ask(&self.scripts.set_aside, id, &[state, stored::facts_count(fields)]).await?;
+            self.ask(&self.scripts.set_aside, Subject::Record(id), &[state, stored::facts_count(fields)]).await?;
             return Ok(None);
         };
         Ok(record)
@@ -247,7 +271,7 @@ impl Inner {
 #[async_trait]
 impl Ledger for RedisLedger {
     async fn read(&self, id: &ChallengeId) -> Result<Option<Record>, LedgerError> {
-        let (_, fields) = self.inner.ask(&self.inner.scripts.read, id, &[]).await?;
+        let (_, fields) = self.inner.ask(&self.inner.scripts.read, Subject::Record(id), &[]).await?;
         self.inner.record(id, &fields).await
     }
 
@@ -257,7 +281,7 @@ impl Ledger for RedisLedger {
         let (held, facts) = (stored::state(expected.version), expected.facts.to_string());
         let (next, keep_for) = (stored::state(Some(entry.version)), self.inner.keep_for(entry.keep_until));
         let arguments = [held.as_bytes(), facts.as_bytes(), next.as_bytes(), &body, &keep_for];
-        let (word, fields) = self.inner.ask(&self.inner.scripts.write, id, &arguments).await?;
+        let (word, fields) = self.inner.ask(&self.inner.scripts.write, Subject::Record(id), &arguments).await?;
         if word == "done" {
             return Ok(Written::Done);
         }
@@ -275,8 +299,10 @@ impl Ledger for RedisLedger {
             let text = stored::fact(id, known.len() + 1, &fact, &self.inner.seal);
             let text = text.ok_or_else(|| LedgerError("a fact that can't be stored".to_owned()))?;
             let facts = known.len().to_string();
-            let (word, fields) =
-                self.inner.ask(&self.inner.scripts.append, id, &[facts.as_bytes(), &text, &keep_for]).await?;
+            let (word, fields) = self
+                .inner
+                .ask(&self.inner.scripts.append, Subject::Record(id), &[facts.as_bytes(), &text, &keep_for])
+                .await?;
             record = self.inner.record(id, &fields).await?;
             if let Some(record) = record.take_if(|_| word == "done") {
                 return Ok(Appended { record, is_new: true });
@@ -287,7 +313,19 @@ impl Ledger for RedisLedger {
 
     async fn mark_published(&self, id: &ChallengeId, version: Version) -> Result<(), LedgerError> {
         let state = stored::state(Some(version));
-        self.inner.ask(&self.inner.scripts.mark, id, &[state.as_bytes()]).await.map(drop)
+        self.inner.ask(&self.inner.scripts.mark, Subject::Record(id), &[state.as_bytes()]).await.map(drop)
+    }
+
+    async fn remember(&self, handle: Handle, id: &ChallengeId, keep_until: Timestamp) -> Result<(), LedgerError> {
+        let keep_for = self.inner.keep_for(keep_until);
+        let arguments = [id.as_str().as_bytes(), &keep_for];
+        self.inner.ask(&self.inner.scripts.remember, Subject::Handle(handle), &arguments).await.map(drop)
+    }
+
+    async fn find(&self, handle: Handle) -> Result<Option<ChallengeId>, LedgerError> {
+        let (_, fields) = self.inner.ask(&self.inner.scripts.find, Subject::Handle(handle), &[]).await?;
+        let id = fields.get("id").and_then(|id| std::str::from_utf8(id).ok());
+        Ok(id.and_then(ChallengeId::parse))
     }
 
     fn epoch(&self) -> u64 {

@@ -10,18 +10,22 @@ pub(super) struct Scripts {
     pub(super) append: Script,
     pub(super) mark: Script,
     pub(super) set_aside: Script,
+    pub(super) remember: Script,
+    pub(super) find: Script,
 }
 
 impl Scripts {
     pub(super) fn new() -> Self {
-        let of_record = |script: &str| Script::new(&format!("{}{script}", include_str!("life.lua")));
+        let within_life = |script: &str| Script::new(&format!("{}{script}", include_str!("life.lua")));
         Self {
             begin: Script::new(include_str!("begin.lua")),
-            read: of_record(include_str!("read.lua")),
-            write: of_record(include_str!("write.lua")),
-            append: of_record(include_str!("append.lua")),
-            mark: of_record(include_str!("mark.lua")),
-            set_aside: of_record(include_str!("set_aside.lua")),
+            read: within_life(include_str!("read.lua")),
+            write: within_life(include_str!("write.lua")),
+            append: within_life(include_str!("append.lua")),
+            mark: within_life(include_str!("mark.lua")),
+            set_aside: within_life(include_str!("set_aside.lua")),
+            remember: within_life(include_str!("remember.lua")),
+            find: within_life(include_str!("find.lua")),
         }
     }
 }

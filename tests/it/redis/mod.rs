@@ -67,6 +67,8 @@ async fn workers_share_it() {
     suite::write_concluded(&one, "c", in_an_hour()).await;
     suite::write_working(&one, "w", in_an_hour()).await;
     other.append(&id("w"), Fact::Cancelled, in_an_hour()).await.expect("appended");
+    suite::remember(&one, 1, "c", in_an_hour()).await;
+    assert_eq!(suite::find(&other, 1).await, Some(id("c")));
     other.mark_published(&id("c"), FIRST).await.expect("marked");
     let (concluded, working) = (suite::read(&one, "c").await.expect("c"), suite::read(&other, "w").await.expect("w"));
     assert!(concluded.published);
@@ -88,6 +90,10 @@ async fn everything_has_its_time_to_live() {
         let ttl: i64 = store.ask(&format!("TTL test:{:016x}:{name}", ledger.epoch())).await;
         assert!((least..=most).contains(&ttl), "{name} lives for {ttl} s");
     }
+    suite::remember(&ledger, 1, "h", soon(300)).await;
+    suite::remember(&ledger, 1, "h", soon(1)).await;
+    let ttl: i64 = store.ask(&format!("TTL test:handle:{:016x}:AQEBAQEBAQEB", ledger.epoch())).await;
+    assert!((295..=300).contains(&ttl), "a handle lives for {ttl} s");
     suite::write_concluded(&ledger, "short", Clock::system().now() + Duration::from_millis(50)).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(suite::read(&ledger, "short").await.is_none(), "over its time");
