@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::{ConfigError, Origin, Place, ProviderEntry, Serves, Settings, texts};
 use crate::delivery::message::Texts;
 use crate::delivery::policy::Policy;
+use crate::provider::callback::{Callbacks, length_of_address};
 use crate::provider::definition::{self, Definition};
 use crate::provider::http::ProviderSettings;
 use crate::provider::kinds::{IN_CODE, Kind, Kinds};
@@ -30,6 +31,8 @@ pub struct Parts {
     pub lanes: Vec<LaneSettings>,
     /// How many requests each provider may have open.
     pub in_flight: Vec<(Arc<str>, u32)>,
+    /// What makes and reads the addresses for receipts; absent where no provider sends any.
+    pub callbacks: Option<Callbacks>,
     /// The kind of each configured provider, by the provider's name.
     pub kinds: Kinds,
 }
@@ -61,13 +64,19 @@ pub fn assemble(settings: &Settings, clock: &Clock) -> Result<Parts, Vec<ConfigE
         used.insert(Arc::clone(&entry.name), kind.clone());
     }
     check_routes(settings, &used, &carried, &mut errors);
+    let hears = hears(settings, &used, &carried, &mut errors);
     if !errors.is_empty() {
         return Err(errors);
     }
     let channels_of = |name: &str| carried.get(name).cloned().unwrap_or_default();
     let platforms_of = |name: &str| used.get(name).and_then(Kind::platforms);
     Ok(Parts {
-        policy: settings.policy(|name| Serves { channels: channels_of(name), platforms: platforms_of(name) }),
+        policy: settings.policy(|name| Serves {
+            channels: channels_of(name),
+            platforms: platforms_of(name),
+            tells: tells(used.get(name), channels_of(name)),
+        }),
+        callbacks: if hears { callbacks(settings) } else { None },
         texts,
         roster,
         lanes: settings.providers.iter().flat_map(|entry| lanes(entry, &channels_of(&entry.name))).collect(),
@@ -184,6 +193,59 @@ fn check_routes(
             errors.push(ConfigError::new(origin.clone(), format!("\"{name}\""), allowed));
         }
     }
+}
+
+/// The channels on which a provider can say what became of a message.
+fn tells(kind: Option<&Kind>, mut channels: Vec<Channel>) -> Vec<Channel> {
+    channels.retain(|channel| kind.is_some_and(|kind| kind.longest_callback(*channel).is_some()));
+    channels
+}
+
+fn callbacks(settings: &Settings) -> Option<Callbacks> {
+    let http = &settings.http;
+    let url = http.public_url.as_ref()?;
+    Some(Callbacks::new(url, http.callback_key.as_ref()?, http.callback_key_previous.as_ref()))
+}
+
+/// Whether receipts come by any provider; what they need is checked.
+fn hears(
+    settings: &Settings,
+    used: &Kinds,
+    carried: &BTreeMap<Arc<str>, Vec<Channel>>,
+    errors: &mut Vec<ConfigError>,
+) -> bool {
+    let mut any = false;
+    for entry in &settings.providers {
+        let (Some(kind), Some(carried)) = (used.get(&entry.name), carried.get(&entry.name)) else { continue };
+        let asked: Vec<_> = carried.iter().filter(|channel| entry.per_channel(**channel).receipts).copied().collect();
+        if asked.is_empty() {
+            continue;
+        }
+        any = true;
+        let wrong = |path: String, found: &str, allowed: String| {
+            ConfigError::new(Origin { path, ..entry.origin.clone() }, found, allowed)
+        };
+        let limits: Vec<_> = asked.iter().filter_map(|channel| kind.longest_callback(*channel)).collect();
+        let path = format!("providers.{}.receipts", entry.name);
+        let Some(longest) = limits.into_iter().min() else {
+            errors.push(wrong(path, "true", format!("false: \"{}\" sends no receipts", entry.kind)));
+            continue;
+        };
+        let http = &settings.http;
+        let needed = |what: &str| format!("{what}, since providers.{}.receipts is true", entry.name);
+        if http.callback_key.is_none() {
+            errors.push(wrong("http.callback_key".to_owned(), "nothing", needed("a secret")));
+        }
+        match http.public_url.as_ref().map(|url| length_of_address(url, &entry.name)) {
+            None => errors.push(wrong("http.public_url".to_owned(), "nothing", needed("what providers call back"))),
+            Some(length) if length > longest => {
+                let allowed = format!("one of at most {longest}: a shorter http.public_url, or a shorter name");
+                errors.push(wrong(path, &format!("callback addresses of {length} characters"), allowed));
+            }
+            Some(_) => {}
+        }
+    }
+    any
 }
 
 fn lanes(entry: &ProviderEntry, channels: &[Channel]) -> Vec<LaneSettings> {

@@ -17,7 +17,7 @@ use crate::broker::wire::challenge::Reader;
 use crate::broker::{Link, LinkState, Outbox};
 use crate::clock::{Clock, Dice};
 use crate::config::{ConfigError, Settings};
-use crate::http::{BindError, Listener, Readiness, health_routes, metrics_routes};
+use crate::http::{BindError, Door, Listener, Readiness, health_routes, metrics_routes, receipt_routes};
 use crate::ledger::Ledger;
 use crate::ledger::memory::MemoryLedger;
 use crate::ledger::redis::{RedisLedger, RedisStartError};
@@ -71,11 +71,15 @@ pub async fn run(settings: &Settings, clock: Clock, stop: CancellationToken) -> 
     let parts = assemble(settings, &clock).map_err(RunError::Config)?;
     let metrics = Metrics::install()?;
     let (readiness, ready) = watch::channel(readiness_of(&LinkState::Connecting, None));
-    let listeners = Ports::open(settings, &metrics, &ready).await?;
+    let (publishing, outbox) = watch::channel(None);
+    let receipts = parts.callbacks.clone().map(|callbacks| {
+        receipt_routes(Door { roster: parts.roster.clone(), callbacks, outbox, clock: clock.clone() })
+    });
+    let listeners = Ports::open(settings, &metrics, &ready, receipts.unwrap_or_default()).await?;
     let closing = CancellationToken::new();
     let upkeep = tokio::spawn(metrics.upkeep(closing.clone()));
     let serving = listeners.serve(&closing);
-    let ended = serve(settings, parts, clock, &readiness, stop).await;
+    let ended = serve(settings, parts, clock, (&readiness, &publishing), stop).await;
     closing.cancel();
     for port in serving {
         let _ = port.await;
@@ -84,11 +88,14 @@ pub async fn run(settings: &Settings, clock: Clock, stop: CancellationToken) -> 
     ended
 }
 
+/// What publishes receipts, once there is a broker.
+type Publishing = Option<Arc<dyn Outbox>>;
+
 async fn serve(
     settings: &Settings,
     parts: Parts,
     clock: Clock,
-    readiness: &watch::Sender<Readiness>,
+    (readiness, publishing): (&watch::Sender<Readiness>, &watch::Sender<Publishing>),
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let started = async {
@@ -100,6 +107,7 @@ async fn serve(
         () = stop.cancelled() => return Ok(()),
     };
     let outbox = Arc::clone(&link.outbox);
+    publishing.send_replace(Some(Arc::clone(&outbox)));
     let worker = worker_with(settings, parts, clock, Arc::clone(&outbox), ledger);
     watchdog::start(worker.pulse(), STANDSTILL);
     tracing::info!(broker = %redacted(settings), "consuming");
@@ -223,6 +231,7 @@ fn worker_with(
     Worker::new(Tools {
         pressure: Pressure::new(&parts.lanes, &parts.in_flight, settings.health, sleepers, now),
         ledger,
+        callbacks: parts.callbacks,
         reader: reader(settings, &mut dice),
         clock,
         policy: parts.policy,
@@ -264,12 +273,13 @@ impl Ports {
         settings: &Settings,
         metrics: &Metrics,
         ready: &watch::Receiver<Readiness>,
+        receipts: axum::Router,
     ) -> Result<Self, BindError> {
         let outside = Listener::bind("http.listen", settings.http.listen).await?;
         let admin = Listener::bind("admin.listen", settings.admin.listen).await?;
         tracing::info!(http = %outside.address(), admin = %admin.address(), "listening");
         let operators = health_routes(ready.clone()).merge(metrics_routes(metrics.clone()));
-        Ok(Self(vec![(outside, health_routes(ready.clone())), (admin, operators)]))
+        Ok(Self(vec![(outside, health_routes(ready.clone()).merge(receipts)), (admin, operators)]))
     }
 
     fn serve(self, closing: &CancellationToken) -> Vec<tokio::task::JoinHandle<()>> {

@@ -248,6 +248,7 @@ impl State {
             Route::Outcome(_) => self.listeners.retain(|listener| listener.send(publication.clone()).is_ok()),
             Route::Quarantine => self.quarantine.push(publication.clone()),
             Route::Reply(_) => self.replies.push(publication.clone()),
+            Route::Signals => self.enqueue(Source::Signals, stored),
             Route::Followups => self.enqueue(Source::Followups, stored),
             Route::Delay(level) => {
                 self.delay(

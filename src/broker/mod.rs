@@ -194,6 +194,8 @@ pub enum Route {
     Delay(u32),
     /// Straight to the follow-ups.
     Followups,
+    /// Straight to the signals.
+    Signals,
     /// The quarantine.
     Quarantine,
     /// A queue that a challenge named in `reply_to`; best effort.

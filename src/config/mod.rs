@@ -172,9 +172,9 @@ impl Settings {
     pub fn policy(&self, serves: impl Fn(&str) -> Serves) -> Policy {
         let delivery = &self.delivery;
         let on_channels = |entry: &ProviderEntry| {
-            let Serves { channels, platforms } = serves(&entry.name);
+            let Serves { channels, platforms, tells } = serves(&entry.name);
             let reach = Reach { platforms, apps: entry.apps.clone() };
-            let on = |channel| provider_policy(entry, channel, reach.clone());
+            let on = |channel| provider_policy(entry, channel, reach.clone(), tells.contains(&channel));
             channels.into_iter().map(on).collect::<Vec<_>>()
         };
         Policy {
@@ -216,21 +216,23 @@ pub struct Serves {
     pub channels: Vec<Channel>,
     /// To whose devices, where it carries prompts; `None`: to all.
     pub platforms: Option<Vec<Platform>>,
+    /// On which of its channels it can say what became of a message.
+    pub tells: Vec<Channel>,
 }
 
 impl From<Vec<Channel>> for Serves {
     fn from(channels: Vec<Channel>) -> Self {
-        Self { channels, platforms: None }
+        Self { tells: channels.clone(), channels, platforms: None }
     }
 }
 
-fn provider_policy(entry: &ProviderEntry, channel: Channel, reach: Reach) -> ProviderPolicy {
+fn provider_policy(entry: &ProviderEntry, channel: Channel, reach: Reach, tells: bool) -> ProviderPolicy {
     let settings = entry.per_channel(channel);
     ProviderPolicy {
         name: Arc::clone(&entry.name),
         channel,
         senders: settings.senders,
-        receipts: settings.receipts,
+        receipts: settings.receipts && tells,
         receipt_timeout: settings.receipt_timeout.default,
         receipt_timeout_by_country: settings.receipt_timeout.by_country,
         reach,

@@ -24,8 +24,6 @@ use crate::secret::Secret;
 
 /// How many requests of one provider may be open at once where nothing is said.
 pub const DEFAULT_MAX_IN_FLIGHT: u32 = 200;
-/// Whether this version can receive what providers later say of accepted messages.
-const RECEIPTS_ARE_SERVED: bool = false;
 /// The keys of a provider that are the courier's own, besides its channels.
 const OWN_KEYS: [&str; 10] = [
     "kind",
@@ -263,19 +261,10 @@ fn limits(section: &mut Section<'_>) -> Limits {
         senders: section.take("senders").and_then(senders),
         rate: section.take("rate").and_then(Item::section).and_then(rate),
         max_in_flight: section.take("max_in_flight").and_then(|item| item.integer(1, 100_000)),
-        receipts: section.take("receipts").and_then(receipts),
+        receipts: section.take("receipts").and_then(Item::flag),
         receipt_timeout: section.take("receipt_timeout").and_then(receipt_timeout),
         cost: section.take("cost").and_then(Item::section).and_then(cost),
     }
-}
-
-fn receipts(item: Item<'_>) -> Option<bool> {
-    let (cx, origin) = (item.cx, item.origin());
-    let receipts = item.flag()?;
-    if receipts && !RECEIPTS_ARE_SERVED {
-        cx.error(ConfigError::plain(origin, "found true; receipts come with a later version"));
-    }
-    Some(receipts)
 }
 
 fn senders(item: Item<'_>) -> Option<Vec<SenderPolicy>> {

@@ -82,6 +82,10 @@ pub struct HttpSettings {
     pub listen: SocketAddr,
     /// What providers call it.
     pub public_url: Option<url::Url>,
+    /// Signs the addresses that they call.
+    pub callback_key: Option<Secret>,
+    /// What signed them before; good while keys rotate.
+    pub callback_key_previous: Option<Secret>,
 }
 
 /// What operators reach.
@@ -264,9 +268,10 @@ pub(super) fn http(mut section: Section<'_>) -> Option<(HttpSettings, Origin)> {
     let listen = section.take("listen").and_then(Item::address);
     let origin = section.at("listen");
     let public_url = section.take("public_url").and_then(Item::http_url);
-    section.later(&["callback_key", "callback_key_previous"]);
+    let callback_key = section.take("callback_key").and_then(Item::own_secret);
+    let callback_key_previous = section.take("callback_key_previous").and_then(Item::own_secret);
     section.finish();
-    Some((HttpSettings { listen: listen?, public_url }, origin))
+    Some((HttpSettings { listen: listen?, public_url, callback_key, callback_key_previous }, origin))
 }
 
 pub(super) fn admin(mut section: Section<'_>, http: Option<&(HttpSettings, Origin)>) -> Option<AdminSettings> {

@@ -30,7 +30,7 @@ impl Delivery {
         if matches!(event, Event::Lost { .. }) {
             self.note(Note::LedgerLost);
         }
-        self.take_receipts(facts.signals);
+        self.take_receipts(facts.signals, policy);
         if let Some(outcome) = self.ended_by_signal(facts.signals, now) {
             return conclude(outcome);
         }
@@ -157,7 +157,7 @@ impl Delivery {
     }
 
     /// Until when news of a message that hop accepts at `at` is awaited; `None` where none can come.
-    fn news_by(&self, hop: usize, policy: &Policy, at: Timestamp) -> Option<Timestamp> {
+    pub(super) fn news_by(&self, hop: usize, policy: &Policy, at: Timestamp) -> Option<Timestamp> {
         let hop = &self.hops[hop].hop;
         let provider = policy.provider(&hop.provider, hop.channel)?;
         let country = self.challenge.methods[hop.method].country();
@@ -165,7 +165,7 @@ impl Delivery {
         hears.then(|| (at + policy.news_timeout(provider, country)).min(self.challenge.expires_at))
     }
 
-    fn await_news(&mut self, hop: usize, attempt: usize, until: Timestamp, doubt: bool) {
+    pub(super) fn await_news(&mut self, hop: usize, attempt: usize, until: Timestamp, doubt: bool) {
         self.hops[hop].state = HopState::Awaiting { attempt, until, doubt };
         self.attempts[attempt].receipt_by = Some(until);
     }

@@ -1,13 +1,14 @@
 //! News of what was accepted: receipts, and their absence.
 
-use super::outcome::{ReceiptReport, UnusedWhy};
+use super::outcome::{ReceiptReport, ReceiptStatus, UnusedWhy};
 use super::policy::{OnSilence, Policy};
 use super::{Closed, Delivery, Fact, HopState};
+use crate::challenge::Channel;
 use crate::clock::Timestamp;
 
 impl Delivery {
     /// Takes in what receipts say. Unordered, repeated and false ones never move a state backwards.
-    pub(super) fn take_receipts(&mut self, signals: &[Fact]) {
+    pub(super) fn take_receipts(&mut self, signals: &[Fact], policy: &Policy) {
         for fact in signals {
             let Fact::Receipt { attempt, status, code, at } = fact else { continue };
             let Some(index) = usize::try_from(*attempt).ok().and_then(|n| n.checked_sub(1)) else { continue };
@@ -19,9 +20,23 @@ impl Delivery {
             let hop = entry.hop;
             let code = self.cleaned(code.as_deref());
             self.attempts[index].report.receipt = Some(ReceiptReport { status: *status, code, at: *at });
+            if *status == ReceiptStatus::Sent {
+                self.ringing(hop, index, policy, *at);
+            }
             if status.is_failure() && self.hops[hop].state.rests_on() == Some(index) {
                 self.close(hop, Closed::Undelivered { attempt: index });
             }
+        }
+    }
+
+    /// A phone that rings may still be answered: the wait for news of a call in progress starts anew.
+    fn ringing(&mut self, hop: usize, index: usize, policy: &Policy, at: Timestamp) {
+        let HopState::Awaiting { attempt, until, doubt } = self.hops[hop].state else { return };
+        if attempt != index || self.hops[hop].hop.channel != Channel::Voice {
+            return;
+        }
+        if let Some(later) = self.news_by(hop, policy, at).filter(|later| *later > until) {
+            self.await_news(hop, attempt, later, doubt);
         }
     }
 

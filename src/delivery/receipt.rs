@@ -40,6 +40,25 @@ impl ReceiptStatus {
         Self::Unknown,
     ];
 
+    /// The word used on the wire and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Delivered => "delivered",
+            Self::Undelivered => "undelivered",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::Rejected => "rejected",
+            Self::Answered => "answered",
+            Self::Busy => "busy",
+            Self::NoAnswer => "no_answer",
+            Self::Machine => "machine",
+            Self::Cancelled => "cancelled",
+            Self::Unknown => "unknown",
+        }
+    }
+
     /// Whether it takes back what an earlier one said: only from less to more, so that a state never moves back.
     #[must_use]
     pub const fn says_more_than(self, earlier: Self) -> bool {

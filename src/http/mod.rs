@@ -22,8 +22,10 @@ use crate::telemetry::metrics::Metrics;
 
 mod gate;
 mod health;
+mod receipts;
 
 pub use self::health::Readiness;
+pub use self::receipts::{Door, receipt_routes};
 
 /// How long a handler may take, reading the body included.
 const HANDLING_TIMEOUT: Duration = Duration::from_secs(15);

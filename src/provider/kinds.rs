@@ -77,6 +77,18 @@ impl Kind {
         }
     }
 
+    /// The longest address that the vendor calls back about `channel`; `None` where no receipts can come.
+    #[must_use]
+    pub fn longest_callback(&self, channel: Channel) -> Option<usize> {
+        match self {
+            Self::Data(definition) => {
+                let rule = definition.dialect(channel).and_then(Dialect::receipt)?;
+                Some(rule.longest_address().unwrap_or(usize::MAX))
+            }
+            Self::Code(_) => None,
+        }
+    }
+
     /// The settings without which it does not carry `channel`.
     #[must_use]
     pub fn required_for(&self, channel: Channel) -> Vec<&str> {

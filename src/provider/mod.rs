@@ -15,11 +15,13 @@ use crate::challenge::{Address, ChallengeId, Channel};
 use crate::delivery::verdict::Verdict;
 use crate::secret::Secret;
 
+pub mod callback;
 pub mod definition;
 pub mod fcm;
 mod gone;
 pub mod http;
 pub mod kinds;
+pub mod receipt;
 
 /// What one provider is asked to carry: everything that a definition's templates may use.
 #[derive(Clone, Debug)]
@@ -47,6 +49,8 @@ pub struct Message {
     pub tenant: String,
     /// How long the message is worth delivering.
     pub validity: Duration,
+    /// Where news of it is wanted; absent where none can come. Whoever knows it can send some.
+    pub callback_url: Option<Secret>,
 }
 
 impl Message {
@@ -117,6 +121,13 @@ pub trait Provider: Send + Sync {
 
     /// What the answer to `message` means and whose fault it is. Writes and changes nothing.
     fn classify(&self, message: &Message, reply: &Reply) -> Verdict;
+
+    /// What a request to a callback address says of a message of `channel`; `None` where it is not proven that this
+    /// provider sent it. Those that tell no news prove nothing.
+    fn receipt(&self, channel: Channel, given: &receipt::Given<'_>) -> Option<receipt::News> {
+        let _ = (channel, given);
+        None
+    }
 }
 
 /// The configured providers by name.

@@ -79,6 +79,7 @@ async fn send_by(provider: &HttpProvider, channel: Channel, number: &str) -> (Re
         purpose: "sign_in".into(),
         tenant: "default".into(),
         validity: Duration::from_secs(90),
+        callback_url: None,
     };
     let reply = provider.send(&message, Clock::instant() + Duration::from_millis(800)).await;
     let verdict = provider.classify(&message, &reply);

@@ -33,6 +33,11 @@ pub const ATTEMPT_DURATION: &str = "courier_attempt_duration_seconds";
 pub const CHALLENGE_DURATION: &str = "courier_challenge_duration_seconds";
 /// Moves to another hop, by `from`, `to` (providers), `why`.
 pub const FALLBACKS: &str = "courier_fallbacks_total";
+/// Requests that said they were receipts, by `provider`, `status`: what they said, or `refused` (a bad token or
+/// signature), `nothing` (that matters), `unpublished` (answered 503).
+pub const RECEIPTS: &str = "courier_receipts_total";
+/// From the request to its receipts, by `provider`.
+pub const RECEIPT_DELAY: &str = "courier_receipt_delay_seconds";
 /// Verified challenges, by `provider`, `channel`, `country`.
 pub const CONVERSIONS: &str = "courier_conversions_total";
 /// Circuits, by `provider`, `country`: 0 closed, 1 half-open, 2 open.
@@ -135,6 +140,7 @@ fn recorder() -> Result<PrometheusRecorder, metrics_exporter_prometheus::BuildEr
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(exactly(ATTEMPT_DURATION), &ATTEMPT_BUCKETS)?
         .set_buckets_for_metric(exactly(CHALLENGE_DURATION), &CHALLENGE_BUCKETS)?
+        .set_buckets_for_metric(exactly(RECEIPT_DELAY), &CHALLENGE_BUCKETS)?
         .set_buckets_for_metric(exactly(FINAL_LATENESS), &LATENESS_BUCKETS)?
         .build_recorder();
     Ok(recorder)
@@ -148,6 +154,8 @@ fn describe() {
     describe_histogram!(ATTEMPT_DURATION, Unit::Seconds, "How long requests to providers took");
     describe_histogram!(CHALLENGE_DURATION, Unit::Seconds, "From a challenge's issue to its final outcome");
     describe_counter!(FALLBACKS, "Moves to another hop");
+    describe_counter!(RECEIPTS, "Requests that said they were receipts");
+    describe_histogram!(RECEIPT_DELAY, Unit::Seconds, "From a request to what its provider later said of it");
     describe_counter!(CONVERSIONS, "Challenges verified after a delivery");
     describe_gauge!(PROVIDER_STATE, "Circuit: 0 closed, 1 half-open, 2 open");
     describe_counter!(RATE_LIMITED, "Hops that a limit held back");
@@ -213,6 +221,16 @@ pub fn concluded(channel: Option<Channel>, status: Status, since_issue: Duration
 /// A challenge went on from one provider to another.
 pub fn fallback(from: &Arc<str>, to: &Arc<str>, why: &'static str) {
     counter!(FALLBACKS, "from" => Arc::clone(from), "to" => Arc::clone(to), "why" => why).increment(1);
+}
+
+/// Something came that says it is a receipt of `provider`, one of the configured, or [`OTHER`].
+pub fn receipt(provider: &str, status: &'static str) {
+    counter!(RECEIPTS, "provider" => provider.to_owned(), "status" => status).increment(1);
+}
+
+/// A receipt said something new, this long after the request that it is about.
+pub fn receipt_delay(provider: &str, delay: Duration) {
+    histogram!(RECEIPT_DELAY, "provider" => provider.to_owned()).record(delay);
 }
 
 /// The person entered the code that `provider` delivered.

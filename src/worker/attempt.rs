@@ -18,6 +18,7 @@ use crate::delivery::{Blocked, Event, LEAST_TIME, PATIENCE, backoff};
 use crate::guard::health::Admission;
 use crate::ledger::Phase;
 use crate::provider::{Message, Reply};
+use crate::secret::Secret;
 use crate::telemetry::metrics;
 
 /// What the broker's shortest delay is; a shorter wait is slept for, always.
@@ -105,7 +106,10 @@ impl Task {
         let timeout = *self.desk.tools.policy.attempt_timeout.get(hop.channel);
         let now = self.now();
         let right = SendRight::new(self.delivery.challenge(), timeout, now);
-        let (message, segments) = self.message(hop, now).unzip();
+        let (mut message, segments) = self.message(hop, now).unzip();
+        if let Some(message) = &mut message {
+            message.callback_url = self.callback(hop).await;
+        }
         let segments = segments.flatten();
         let mut begun = self.delivery.clone();
         begun.begin(index, now);
@@ -176,11 +180,25 @@ impl Task {
             purpose: challenge.purpose.clone(),
             tenant: challenge.tenant.clone(),
             validity: challenge.expires_at.since(now),
+            callback_url: None,
         };
         if rendered.by_default {
             self.delivery.note(Note::TextDefault);
         }
         Some((message, said.segments))
+    }
+
+    /// Where news of the next attempt is wanted, where any can come. The ledger knows of it before anybody else.
+    async fn callback(&self, hop: &Hop) -> Option<Secret> {
+        let tools = &self.desk.tools;
+        let id = &self.delivery.challenge().id;
+        let hears = tools.policy.provider(&hop.provider, hop.channel).is_some_and(|provider| provider.receipts);
+        let callbacks = tools.callbacks.as_ref().filter(|_| hears)?;
+        let until = self.delivery.challenge().expires_at + tools.retention;
+        let attempt = self.delivery.next_attempt();
+        let (handle, address) = callbacks.address(&hop.provider, id, hop.channel, attempt, until)?;
+        self.desk.remember_handle(handle, id, until).await;
+        Some(address)
     }
 
     async fn send(&self, hop: &Hop, message: Option<Message>, timeout: Duration) -> Verdict {

@@ -12,6 +12,7 @@ use super::settle::{Letter, note_skew};
 use super::{Desk, in_hand, signals};
 use crate::broker::wire::challenge::Read;
 use crate::broker::wire::parked::{self, Dead, Job, Returned, Work};
+use crate::broker::wire::receipt::RECEIPT_TYPE;
 use crate::broker::{DeathWhy, Delivered, Source, wire};
 use crate::challenge::Note;
 use crate::clock::{Dice, Timestamp};
@@ -21,6 +22,9 @@ use crate::telemetry::metrics;
 
 /// Handles one message to its end.
 pub(super) async fn handle(desk: Arc<Desk>, delivered: Delivered) {
+    if delivered.properties.kind.as_deref() == Some(RECEIPT_TYPE) && delivered.source != Source::Challenges {
+        return signals::told(&desk, delivered).await;
+    }
     match delivered.source {
         Source::Challenges => arrived(&desk, delivered, None).await,
         Source::Signals => signals::arrived(&desk, delivered).await,

@@ -22,6 +22,7 @@ use crate::delivery::policy::Policy;
 use crate::guard::health::Change;
 use crate::ledger::{Ledger, Word};
 use crate::provider::Roster;
+use crate::provider::callback::Callbacks;
 use crate::seal::Seal;
 
 mod attempt;
@@ -51,6 +52,8 @@ pub struct Tools {
     pub ledger: Arc<dyn Ledger>,
     /// What publishes.
     pub outbox: Arc<dyn Outbox>,
+    /// Where providers tell their news; absent where no provider does.
+    pub callbacks: Option<Callbacks>,
     /// What reads.
     pub reader: Reader,
     /// The broker's names.

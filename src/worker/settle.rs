@@ -10,7 +10,7 @@ use super::flow::{Claim, Task};
 use super::look::{Look, look};
 use crate::broker::wire::parked::{self, Dead, Job, Work};
 use crate::broker::{Delivered, Envelope, Publication, PublishError, Route, delay_level, wire};
-use crate::challenge::{Challenge, ChallengeId};
+use crate::challenge::{Challenge, ChallengeId, Handle, Origin};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
 use crate::delivery::admission::Rejection;
@@ -87,7 +87,7 @@ impl Desk {
     }
 
     /// Says a last word: its interims, the final outcome, the copies that were asked for.
-    async fn say(&self, word: &Word) {
+    pub(super) async fn say(&self, word: &Word) {
         for publication in word.interims.iter().chain([&word.last]) {
             self.publish(publication.clone()).await;
             self.copy_to(word.reply_to.as_deref(), publication).await;
@@ -196,7 +196,7 @@ impl Desk {
         let mut outcome = Outcome::about(challenge, Status::Rejected, Some(Reason::DuplicateId), now);
         outcome.id = format!("{}:conflict:{:08x}", challenge.id, challenge.content.0 >> 32);
         outcome.is_final = false;
-        self.say(&word_of(&[], &outcome, challenge)).await;
+        self.say(&word_of(&[], &outcome, &challenge.origin)).await;
     }
 
     /// A challenge that is not deliverable as asked gets its final outcome, unless it got one already.
@@ -229,7 +229,7 @@ impl Desk {
     /// content could be held against the record's.
     async fn conclude_alone(&self, challenge: &Challenge, outcome: Outcome, letter: Letter, seen: Option<Version>) {
         let _turn = self.turns.take(&challenge.id).await;
-        let word = Arc::new(word_of(&[], &outcome, challenge));
+        let word = Arc::new(word_of(&[], &outcome, &challenge.origin));
         let mut dice = self.dice();
         let version = Version { lineage: dice.number(), step: 1 };
         let mut facts = 0;
@@ -356,6 +356,14 @@ impl Desk {
         }
     }
 
+    /// Remembers by what a receipt will find a challenge, however long the ledger takes to answer.
+    pub(super) async fn remember_handle(&self, handle: Handle, id: &ChallengeId, until: Timestamp) {
+        let mut wait = FIRST_WAIT;
+        while let Err(why) = self.tools.ledger.remember(handle, id, until).await {
+            self.ledger_failed(&why, &mut wait).await;
+        }
+    }
+
     /// Appends a fact; `None` where the ledger can't take it now.
     pub(super) async fn append(&self, id: &ChallengeId, fact: crate::delivery::Fact) -> Option<Appended> {
         let keep_until = self.tools.clock.now() + self.tools.retention;
@@ -386,11 +394,11 @@ impl Desk {
 }
 
 /// Everything that a conclusion publishes.
-pub(super) fn word_of(interims: &[Outcome], last: &Outcome, challenge: &Challenge) -> Word {
+pub(super) fn word_of(interims: &[Outcome], last: &Outcome, origin: &Origin) -> Word {
     Word {
-        interims: interims.iter().map(|interim| wire::outcome(interim, &challenge.origin)).collect(),
-        last: wire::outcome(last, &challenge.origin),
-        reply_to: challenge.origin.reply_to.clone(),
+        interims: interims.iter().map(|interim| wire::outcome(interim, origin)).collect(),
+        last: wire::outcome(last, origin),
+        reply_to: origin.reply_to.clone(),
     }
 }
 
@@ -452,7 +460,7 @@ impl Task {
         let desk = Arc::clone(&self.desk);
         let challenge = self.delivery.challenge();
         let _turn = desk.turns.take(&challenge.id).await;
-        let word = Arc::new(word_of(self.delivery.interims(), &outcome, challenge));
+        let word = Arc::new(word_of(self.delivery.interims(), &outcome, &challenge.origin));
         let claim = self.write(Phase::Concluded(Arc::clone(&word))).await;
         if claim == Claim::Held
             && let (Some(version), Some(letter)) = (self.version(), self.letter.take())

@@ -6,19 +6,95 @@ use std::time::Duration;
 
 use super::Desk;
 use super::settle::{Letter, word_of};
+use crate::broker::wire::receipt::Told;
 use crate::broker::wire::{form, parked};
 use crate::broker::{Delivered, Route};
-use crate::challenge::ChallengeId;
+use crate::challenge::{ChallengeId, Origin};
 use crate::clock::Timestamp;
-use crate::delivery::outcome::Status;
+use crate::delivery::outcome::{ReceiptReport, Status};
 use crate::delivery::verdict::AttemptResult;
 use crate::delivery::version::Version;
 use crate::delivery::{Delivery, Event, Fact, Facts, Step};
-use crate::ledger::{Entry, Expected, Phase, Record, Written};
+use crate::ledger::{Entry, Expected, Phase, Record, Word, Written, says_something_new};
 use crate::telemetry::metrics;
 
 /// How long a signal waits before it is tried again.
 const RETRY_DELAY_MS: u32 = 800;
+
+/// A receipt as the listener published it.
+pub(super) async fn told(desk: &Arc<Desk>, delivered: Delivered) {
+    let Some(told) = Told::read(&delivered.body) else {
+        return desk.quarantine(delivered, "not a receipt as the courier writes them").await;
+    };
+    let (now, until) = (desk.tools.clock.now(), told.at + desk.tools.policy.max_ttl);
+    let is_repeat = delivered.redelivered;
+    let letter = Letter::new(delivered, None, now, desk);
+    match desk.tools.ledger.find(told.handle).await {
+        Ok(Some(id)) => {
+            let Told { attempt, status, code, at, .. } = told;
+            let fact = Fact::Receipt { attempt, status, code, at };
+            say_if_late(desk, &id, &fact, is_repeat).await;
+            record(desk, id, fact, until, letter).await;
+        }
+        // The ledger was lost, and with it what this was about.
+        Ok(None) => {
+            metrics::duplicate("orphan");
+            letter.ack(desk).await;
+        }
+        Err(why) => {
+            metrics::ledger_error();
+            tracing::warn!(%why, "a receipt can't be recorded now; it is parked");
+            if now < until {
+                desk.publish(told.publication(Route::Delay(RETRY_DELAY_MS))).await;
+            }
+            letter.ack(desk).await;
+        }
+    }
+}
+
+/// A receipt after the end is published before it is recorded. One that is recorded was published, unless its message
+/// comes again: then it may not have been.
+async fn say_if_late(desk: &Arc<Desk>, id: &ChallengeId, fact: &Fact, is_repeat: bool) {
+    // Where the ledger fails, the receipt is parked, and this is done when it comes back.
+    let Ok(Some(record)) = desk.tools.ledger.read(id).await else { return };
+    let is_known = !says_something_new(&record.facts, fact);
+    if let Phase::Concluded(word) = &record.phase
+        && (!is_known || is_repeat)
+    {
+        if !record.published {
+            desk.say(word).await;
+        }
+        say_late(desk, word, &record.facts, fact).await;
+    }
+}
+
+/// Publishes what a receipt says beside `word`, the final one, and the receipts before it.
+async fn say_late(desk: &Arc<Desk>, word: &Word, before: &[Fact], fact: &Fact) {
+    let Fact::Receipt { attempt, status, code, at } = fact else { return };
+    let properties = &word.last.properties;
+    let Some(outcome) = form::outcome(properties.content_type.as_deref(), &word.last.body) else { return };
+    let earlier = before.iter().filter_map(|other| match other {
+        Fact::Receipt { attempt: a, status: s, .. } if a == attempt && s != status => Some(*s),
+        Fact::Receipt { .. } | Fact::Cancelled | Fact::Verified { .. } => None,
+    });
+    let most = earlier.reduce(|most, next| if next.says_more_than(most) { next } else { most });
+    let report = ReceiptReport { status: *status, code: code.clone(), at: *at };
+    // By the receipt's own time, so that a repeat has the same bytes.
+    if let Some(late) = outcome.late(*attempt, report, most, *at) {
+        desk.say(&word_of(&[], &late, &origin_of(word))).await;
+    }
+}
+
+/// How the challenge of a final word wanted to be answered.
+fn origin_of(word: &Word) -> Origin {
+    let properties = &word.last.properties;
+    Origin {
+        correlation_id: properties.correlation_id.clone(),
+        reply_to: word.reply_to.clone(),
+        traceparent: properties.traceparent.clone(),
+        form: form::form_of(properties.content_type.as_deref()),
+    }
+}
 
 /// A signal as upstream published it.
 pub(super) async fn arrived(desk: &Arc<Desk>, delivered: Delivered) {
@@ -45,6 +121,7 @@ pub(super) async fn record(desk: &Arc<Desk>, id: ChallengeId, fact: Fact, until:
     };
     if appended.is_new {
         count_conversion(&appended.record, &fact);
+        count_delay(&appended.record, &fact);
     } else {
         metrics::duplicate("signal");
     }
@@ -88,7 +165,7 @@ async fn take_effect(desk: &Arc<Desk>, id: &ChallengeId, record: &Record) -> Eff
     }
     let (phase, concluded) = match decide(desk, &mut delivery, record) {
         Step::Conclude(outcome) => {
-            let word = word_of(delivery.interims(), &outcome, delivery.challenge());
+            let word = word_of(delivery.interims(), &outcome, &delivery.challenge().origin);
             (Phase::Concluded(Arc::new(word)), Some(outcome))
         }
         Step::Attempt(_) => {
@@ -120,6 +197,15 @@ fn decide(desk: &Desk, delivery: &mut Delivery, record: &Record) -> Step {
     let conditions = desk.tools.pressure.conditions(delivery, now);
     let facts = Facts { signals: &record.facts, conditions };
     delivery.advance(Event::Look, &facts, &desk.tools.policy, now, &mut desk.dice())
+}
+
+/// How long after the request its receipt came.
+fn count_delay(record: &Record, fact: &Fact) {
+    let Fact::Receipt { attempt, at, .. } = fact else { return };
+    let (Phase::Parked { delivery, .. } | Phase::Working(delivery)) = &record.phase else { return };
+    if let Some((hop, report)) = delivery.attempts().find(|(_, report)| report.n == *attempt) {
+        metrics::receipt_delay(&hop.provider, at.since(report.started_at));
+    }
 }
 
 /// A verification is a conversion for the provider, country and channel that delivered.

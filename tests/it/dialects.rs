@@ -59,6 +59,7 @@ struct Said {
     tenant: String,
     reference: String,
     validity_ms: u64,
+    callback_url: Option<Secret>,
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
@@ -184,6 +185,7 @@ fn check_request(definition: &Arc<Definition>, conversation: &Conversation, file
         purpose: said.purpose.clone(),
         tenant: said.tenant.clone(),
         validity: Duration::from_millis(said.validity_ms),
+        callback_url: said.callback_url.clone(),
     };
     let made = provider.request(&message, now()).expect("fits");
     assert_eq!(written(&made), conversation.request, "{}", file.display());

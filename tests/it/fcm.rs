@@ -101,6 +101,7 @@ fn message(device: &str) -> Message {
         purpose: "sign_in".into(),
         tenant: "default".into(),
         validity: Duration::from_mins(2),
+        callback_url: None,
     }
 }
 

@@ -26,6 +26,8 @@ mod peers;
 #[cfg(test)]
 mod readings;
 #[cfg(test)]
+mod receipts;
+#[cfg(test)]
 mod redis;
 #[cfg(test)]
 mod replies;

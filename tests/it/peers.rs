@@ -92,6 +92,7 @@ fn message(address: Address, sender: &str, text: &str, language: &str) -> Messag
         purpose: "sign_in".into(),
         tenant: "default".into(),
         validity: Duration::from_secs(90),
+        callback_url: None,
     }
 }
 

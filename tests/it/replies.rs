@@ -44,6 +44,7 @@ fn message() -> Message {
         purpose: "sign_in".into(),
         tenant: "default".into(),
         validity: Duration::from_mins(2),
+        callback_url: None,
     }
 }
 

@@ -23,7 +23,9 @@ use mfa_courier::guard::health::HealthPolicy;
 use mfa_courier::guard::quota::Rate;
 use mfa_courier::ledger::Ledger;
 use mfa_courier::ledger::memory::MemoryLedger;
+use mfa_courier::provider::callback::Callbacks;
 use mfa_courier::provider::{Message, Provider, Reply, Roster};
+use mfa_courier::secret::Secret;
 use mfa_courier::worker::pressure::{LaneSettings, Pressure};
 use mfa_courier::worker::{Ended, Tools, Worker};
 use serde_json::json;
@@ -76,6 +78,7 @@ pub(crate) struct Sent {
     pub(crate) reference: String,
     pub(crate) at: Timestamp,
     pub(crate) validity: Duration,
+    pub(crate) callback_url: Option<String>,
 }
 
 /// A provider that keeps what it gets and does as its script says.
@@ -109,6 +112,7 @@ impl Provider for Scripted {
             reference: message.reference.clone(),
             at: self.clock.now(),
             validity: message.validity,
+            callback_url: message.callback_url.as_ref().map(|address| address.expose().to_owned()),
         };
         self.sent.lock().unwrap().push(sent.clone());
         let act = (self.script.lock().unwrap())(&sent);
@@ -136,6 +140,12 @@ impl Provider for Scripted {
             Reply::Refused { .. } | Reply::Torn { .. } | Reply::InDoubt { .. } => Verdict::of(AttemptResult::Unknown),
         }
     }
+}
+
+/// Where every world is told news.
+pub(crate) fn callbacks() -> Callbacks {
+    let url = "https://courier.example.com".parse().expect("an address");
+    Callbacks::new(&url, &Secret::new("the key of every world"), None)
 }
 
 /// What there is in a world. Change it before [`World::new`].
@@ -328,6 +338,7 @@ impl World {
             pressure: Pressure::new(&lanes, &in_flight, setup.health, setup.sleepers, self.clock.now()),
             ledger,
             outbox,
+            callbacks: Some(callbacks()),
             reader: reader(&setup.policy),
             names: Names::default(),
             retention: Duration::from_hours(24),

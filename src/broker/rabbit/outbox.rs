@@ -88,6 +88,7 @@ impl RabbitOutbox {
             Route::Challenge(key) => (names.challenges_exchange.clone(), key),
             Route::Delay(level) => queue(names.delay_queue(level)),
             Route::Followups => queue(names.followups.clone()),
+            Route::Signals => queue(names.signals.clone()),
             Route::Quarantine => queue(names.quarantine.clone()),
             Route::Reply(own) if names.is_own(&own) => return Err(PublishError::Refused),
             Route::Reply(theirs) => queue(theirs),

@@ -14,6 +14,7 @@ use crate::seal::Seal;
 pub mod challenge;
 pub mod form;
 pub mod parked;
+pub mod receipt;
 pub mod strict;
 
 /// The AMQP `type` of outcomes.

@@ -185,7 +185,6 @@ const MISTAKES_TOGETHER: &[(&str, &str)] = &[
          11-character hash for the SMS Retriever API, such as \"FA+9qCX9VSu\"",
     ),
     ("[guard]\nper_prefix = {}\n", "courier.toml:2:1: guard.per_prefix: this setting comes with a later version"),
-    ("[http]\ncallback_key = \"x\"\n", "courier.toml:2:1: http.callback_key: this setting comes with a later version"),
     (
         "[tenants.contoso]\nlocale = \"zh_CN\"\n",
         "courier.toml:2:10: tenants.contoso.locale: found \"zh_CN\"; allowed: a language tag such as \"en\" or \"zh-Hans-CN\"",
@@ -237,7 +236,6 @@ const PROVIDER_MISTAKES: &[(&str, &str)] = &[
         "senders = [{ countries = [\"US\"] }]",
         "courier.toml:3:12: providers.x.senders[0].from: missing; allowed: a number or a name of 1 to 64 characters",
     ),
-    ("receipts = true", "courier.toml:3:12: providers.x.receipts: found true; receipts come with a later version"),
     (
         "recepits = true",
         "courier.toml:3:1: providers.x.recepits: unknown key, found a boolean; did you mean `receipts`?; allowed: a \

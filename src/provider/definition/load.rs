@@ -1,5 +1,6 @@
 //! From the text of a definition to its checked form: what it says of itself, its settings, its channels and
 //! how they sign in. [`body`] reads what a request carries, [`answers`] what an answer means; together they
+//! and [`receipt`] how receipts are asked for and read
 //! are the only files that know the keys.
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use toml::de::DeTable;
 
 use self::answers::{RESULTS, read_errors, read_reply};
 use self::body::{marked, read_body, read_encodings, read_languages, read_validity};
+use self::receipt::read_receipt;
 use super::lookup::Lookups;
 use super::reader::{Mistakes, Node, Section};
 use super::reply::ErrorTable;
@@ -19,6 +21,7 @@ use crate::delivery::message::Template;
 
 mod answers;
 mod body;
+mod receipt;
 
 /// A variable, where a template may use it.
 #[derive(Clone, Copy)]
@@ -181,9 +184,9 @@ fn scope_of_messages(
     scope
 }
 
-const KEYS_OF_A_CHANNEL: [&str; 12] = [
+const KEYS_OF_A_CHANNEL: [&str; 13] = [
     "base_url", "method", "path", "headers", "form", "json", "validity", "language", "encoding", "reply", "auth",
-    "errors",
+    "errors", "receipt",
 ];
 
 fn read_dialect(
@@ -207,6 +210,8 @@ fn read_dialect(
     let body = read_body(&mut section, &scope, mistakes);
     let reply = section.need("reply", "a table of JSON pointers", mistakes).and_then(|n| read_reply(&n, mistakes));
     let of_settings = scope_of_settings(settings, Some(channel));
+    let receipt = section.take("receipt");
+    let receipt = receipt.and_then(|node| read_receipt(&node, body.as_ref(), &scope, &of_settings, mistakes));
     let own_auth = Part::read(section.take("auth"), |node| read_auth(node, &of_settings, mistakes));
     let own_errors = Part::read(section.take("errors"), |node| read_errors(node, mistakes));
     let auth = own_auth.or_shared(&shared.auth, "auth", &section, mistakes);
@@ -228,6 +233,7 @@ fn read_dialect(
         body: body?,
         validity,
         lookups,
+        receipt,
         reply: reply?,
         errors: errors?,
     })

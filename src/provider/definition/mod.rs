@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use self::load::load;
 use self::lookup::Lookups;
+use self::receipt::ReceiptRule;
 use self::reply::{ErrorTable, ReplyShape, Row};
 use self::request::{Auth, Body, Header, Method, PathTemplate, Validity};
 use super::Reply;
@@ -24,6 +25,7 @@ use crate::delivery::verdict::{AttemptResult, Verdict};
 mod load;
 pub mod lookup;
 mod reader;
+pub mod receipt;
 pub mod reply;
 pub mod request;
 pub mod variables;
@@ -112,6 +114,7 @@ pub struct Dialect {
     pub(super) body: Body,
     pub(super) validity: Option<Validity>,
     pub(super) lookups: Lookups,
+    pub(super) receipt: Option<ReceiptRule>,
     reply: ReplyShape,
     errors: ErrorTable,
 }
@@ -180,6 +183,12 @@ impl Dialect {
     #[must_use]
     pub fn judge(&self, reply: &Reply) -> (Verdict, Row) {
         reply::judge(&self.reply, &self.errors, reply)
+    }
+
+    /// What it says of receipts, where they can come.
+    #[must_use]
+    pub const fn receipt(&self) -> Option<&ReceiptRule> {
+        self.receipt.as_ref()
     }
 
     /// Whether no message can be sent without a sender.

@@ -265,7 +265,7 @@ fn refusal(shape: &ReplyShape, meaning: Meaning, row: &Row, codes: &[String], bo
 }
 
 /// What the pointers find, as text; nothing for what is absent, null, empty or no scalar.
-fn texts(body: &Value, pointers: &[String]) -> Vec<String> {
+pub(super) fn texts(body: &Value, pointers: &[String]) -> Vec<String> {
     let text = |pointer: &String| match body.pointer(pointer)? {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -291,7 +291,7 @@ fn is_plain(id: &str, longest: usize) -> bool {
 }
 
 /// A code no row knows is shown only where it can't be a number or a one-time code that came back.
-fn is_harmless_code(code: &str) -> bool {
+pub(super) fn is_harmless_code(code: &str) -> bool {
     let runs = code.split(|c: char| !c.is_ascii_digit());
     is_plain(code, LONGEST_CODE) && runs.map(str::len).max().unwrap_or(0) < TELLING_DIGITS
 }

@@ -230,16 +230,25 @@ impl Body {
         }
     }
 
-    /// The bytes for one message.
-    pub fn fill(&self, values: &Values<'_>) -> Result<Bytes, Unfit> {
-        match self {
-            Self::Form(fields) => fill_form(fields, values),
-            Self::Json(tree) => Ok(tree.fill("json", values)?.to_string().into()),
+    /// The bytes for one message, with what `more` of the same form adds.
+    pub fn fill(&self, more: Option<&Self>, values: &Values<'_>) -> Result<Bytes, Unfit> {
+        match (self, more) {
+            (Self::Form(fields), Some(Self::Form(more))) => fill_form(fields.iter().chain(more), values),
+            (Self::Form(fields), _) => fill_form(fields, values),
+            (Self::Json(tree), more) => {
+                let mut filled = tree.fill("json", values)?;
+                if let (Value::Object(object), Some(Self::Json(more))) = (&mut filled, more)
+                    && let Value::Object(added) = more.fill("json", values)?
+                {
+                    object.extend(added);
+                }
+                Ok(filled.to_string().into())
+            }
         }
     }
 }
 
-fn fill_form(fields: &[Field], values: &Values<'_>) -> Result<Bytes, Unfit> {
+fn fill_form<'f>(fields: impl IntoIterator<Item = &'f Field>, values: &Values<'_>) -> Result<Bytes, Unfit> {
     let mut form = form_urlencoded::Serializer::new(String::new());
     for field in fields {
         for text in &field.values {

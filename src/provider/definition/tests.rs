@@ -261,6 +261,7 @@ fn message() -> Message {
         purpose: "sign_in".into(),
         tenant: "default".into(),
         validity: Duration::from_millis(90_001),
+        callback_url: None,
     }
 }
 

@@ -17,6 +17,9 @@ pub(super) const VALIDITY: &str = "validity";
 /// Whom the message is from, as the operator wrote it, and without the `+` of a number.
 pub(super) const SENDERS: [&str; 2] = ["sender", "sender_digits"];
 
+/// Where news of the message is wanted: only in what asks for receipts.
+pub(super) const CALLBACK_URL: &str = "callback_url";
+
 /// A variable that stands in every message of some channels.
 struct Known {
     name: &'static str,
@@ -82,6 +85,7 @@ impl<'v> Values<'v> {
             "tenant" => message.tenant.as_str().into(),
             "sender" => Cow::Borrowed(message.sender.as_deref()?),
             "sender_digits" => Cow::Borrowed(message.sender.as_deref()?.trim_start_matches('+')),
+            CALLBACK_URL => message.callback_url.as_ref()?.expose().into(),
             VALIDITY => self.validity?.to_string().into(),
             _ => match name.strip_prefix(SETTINGS) {
                 Some(setting) => self.settings.get(setting)?.expose().into(),
@@ -138,6 +142,7 @@ mod tests {
             purpose: "sign_in".into(),
             tenant: "default".into(),
             validity: Duration::from_mins(1),
+            callback_url: None,
         }
     }
 

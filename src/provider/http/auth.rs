@@ -12,8 +12,10 @@ use super::fill_from_settings;
 use super::token::TokenMaker;
 use crate::clock::Timestamp;
 use crate::delivery::message::Template;
+use crate::provider::definition::receipt::{Scheme, sig_method};
 use crate::provider::definition::request::{Auth, Unfit, header_value};
 use crate::provider::definition::variables::SETTINGS;
+use crate::provider::receipt::Proof;
 use crate::secret::Secret;
 
 /// How a provider's requests prove who sends them, its settings filled in.
@@ -57,11 +59,7 @@ impl Credentials {
             }
             Auth::Header { name, value } => header(name.clone(), fill(value), &[value]),
             Auth::StandardWebhooks { secret } => {
-                let Some(secrets) = fill(secret) else { return Ok(Self::None) };
-                let keys: Option<Vec<_>> = secrets.split_whitespace().map(WebhookKey::parse).collect();
-                let keys = keys.filter(|keys| !keys.is_empty()).ok_or_else(|| {
-                    unusable(&[secret], "`whsec_` and the base64 of 24 to 64 bytes; two, parted by a space, to rotate")
-                })?;
+                let Some(keys) = webhook_keys(secret, settings)? else { return Ok(Self::None) };
                 Ok(Self::StandardWebhooks(keys))
             }
             Auth::Jwt { key, claims, lifetime } => {
@@ -99,6 +97,34 @@ impl Credentials {
         }
         Ok(())
     }
+}
+
+/// How receipts prove who sends them, the settings filled in. Without a secret their address has to do.
+pub(super) fn proof(scheme: &Scheme, settings: &BTreeMap<String, Secret>) -> Result<Proof, Unusable> {
+    let fill = |template| fill_from_settings(template, settings);
+    let secret_of = |template| fill(template).map(Secret::new);
+    Ok(match scheme {
+        Scheme::None => Proof::Address,
+        Scheme::Twilio { secret } => fill(secret).map_or(Proof::Address, |token| Proof::twilio(&token)),
+        Scheme::VonageSms { secret, method } => {
+            let known = fill(method).and_then(|word| sig_method(&word));
+            let method = known.ok_or_else(|| unusable(&[method], "sha256, sha512, sha1"))?;
+            secret_of(secret).map_or(Proof::Address, |secret| Proof::VonageSms(secret, method))
+        }
+        Scheme::VonageJwt { secret } => secret_of(secret).map_or(Proof::Address, Proof::VonageJwt),
+        Scheme::StandardWebhooks { secret } => {
+            webhook_keys(secret, settings)?.map_or(Proof::Address, Proof::StandardWebhooks)
+        }
+    })
+}
+
+/// The keys of a Standard Webhooks secret; `None` where it is not set.
+fn webhook_keys(secret: &Template, settings: &BTreeMap<String, Secret>) -> Result<Option<Vec<WebhookKey>>, Unusable> {
+    let Some(secrets) = fill_from_settings(secret, settings) else { return Ok(None) };
+    let keys: Option<Vec<_>> = secrets.split_whitespace().map(WebhookKey::parse).collect();
+    keys.filter(|keys| !keys.is_empty()).map(Some).ok_or_else(|| {
+        unusable(&[secret], "`whsec_` and the base64 of 24 to 64 bytes; two, parted by a space, to rotate")
+    })
 }
 
 fn unusable(templates: &[&Template], allowed: &'static str) -> Unusable {

@@ -20,7 +20,8 @@ use self::auth::Credentials;
 use self::exchange::Caller;
 use super::definition::request::{Method, Unfit};
 use super::definition::variables::{SETTINGS, Values};
-use super::definition::{Definition, Required, SettingRule};
+use super::definition::{Definition, Dialect, Required, SettingRule};
+use super::receipt::{Given, News, Proof};
 use super::{Message, Provider, Reply};
 use crate::challenge::Channel;
 use crate::clock::{Clock, Timestamp};
@@ -146,6 +147,8 @@ pub struct HttpProvider {
 struct Line {
     base: Url,
     credentials: Credentials,
+    /// How its receipts prove who sends them, where they can come.
+    proof: Option<Proof>,
 }
 
 impl HttpProvider {
@@ -165,7 +168,10 @@ impl HttpProvider {
             let base = mistakes.address(&key, text);
             let credentials = definition.dialect(channel).map(|dialect| Credentials::new(&dialect.auth, &settings));
             let credentials = credentials.and_then(|made| mistakes.unless(made));
-            lines.extend(base.zip(credentials).map(|(base, credentials)| (channel, Line { base, credentials })));
+            let rule = definition.dialect(channel).and_then(Dialect::receipt);
+            let proof = rule.map(|rule| auth::proof(&rule.scheme, &settings)).and_then(|made| mistakes.unless(made));
+            let made = base.zip(credentials).map(|(base, credentials)| Line { base, credentials, proof });
+            lines.extend(made.map(|line| (channel, line)));
         }
         let plain = lines.values().any(|line| line.base.scheme() == "http");
         let caller = caller(&given, plain, clock, &mut mistakes);
@@ -203,7 +209,8 @@ impl HttpProvider {
         let validity = dialect.validity.map(|validity| validity.of(message.validity));
         let values = Values { message, settings: &self.settings, validity, lookups: &dialect.lookups };
         let url = dialect.path.fill(&line.base, &values)?;
-        let body = dialect.body.fill(&values)?;
+        let news = dialect.receipt.as_ref().filter(|_| message.callback_url.is_some());
+        let body = dialect.body.fill(news.map(|rule| &rule.request), &values)?;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(dialect.body.media_type()));
         for header in &dialect.headers {
@@ -229,6 +236,12 @@ impl Provider for HttpProvider {
 
     fn classify(&self, message: &Message, reply: &Reply) -> Verdict {
         self.definition.classify(message.channel(), reply)
+    }
+
+    fn receipt(&self, channel: Channel, given: &Given<'_>) -> Option<News> {
+        let proof = self.lines.get(&channel)?.proof.as_ref()?;
+        let rule = self.definition.dialect(channel)?.receipt.as_ref()?;
+        proof.holds(given).then(|| rule.judge(&given.fields().into()).0)
     }
 }
 

@@ -75,6 +75,7 @@ impl Said {
             purpose: "sign_in".into(),
             tenant: "default".into(),
             validity: Duration::from_millis(self.validity_ms),
+            callback_url: None,
         }
     }
 }

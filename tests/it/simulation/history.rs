@@ -108,7 +108,7 @@ impl History {
                     let outcome: Outcome = serde_json::from_slice(&publication.body).unwrap();
                     self.hear(Heard { at, outcome, body: publication.body.clone() });
                 }
-                Route::Challenge(_) | Route::Followups | Route::Delay(_) => {
+                Route::Challenge(_) | Route::Signals | Route::Followups | Route::Delay(_) => {
                     if let Some(id) = work_of(&publication.properties, &publication.body) {
                         *self.alive.entry(id).or_default() += 1;
                     }

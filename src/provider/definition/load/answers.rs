@@ -39,7 +39,7 @@ pub(super) fn read_reply(node: &Node<'_>, mistakes: &Mistakes<'_>) -> Option<Rep
     Some(shape)
 }
 
-fn read_pointer(node: &Node<'_>, mistakes: &Mistakes<'_>) -> Option<String> {
+pub(super) fn read_pointer(node: &Node<'_>, mistakes: &Mistakes<'_>) -> Option<String> {
     let allowed = "a JSON pointer such as `/messages/0/id`, or `/messages/*/id` for all of them";
     let text = node.text(allowed, mistakes)?;
     if !text.starts_with('/') {

@@ -29,6 +29,15 @@ pub(super) fn read_body(section: &mut Section<'_>, scope: &Scope, mistakes: &Mis
     }
 }
 
+/// What a request carries besides its `body`, in the same form.
+pub(super) fn read_more(node: &Node<'_>, body: &Body, scope: &Scope, mistakes: &Mistakes<'_>) -> Option<Body> {
+    let table = node.table(mistakes)?;
+    match body {
+        Body::Form(_) => read_form(table, scope, mistakes).map(Body::Form),
+        Body::Json(_) => read_object(table, scope, false, mistakes).map(Body::Json),
+    }
+}
+
 /// The entries of a table that must have some, with no name twice (`a` and `a?` are one name).
 fn read_entries<'t>(mut table: Section<'t>, mistakes: &Mistakes<'_>) -> Vec<(&'t str, bool, Node<'t>)> {
     if table.is_empty() {

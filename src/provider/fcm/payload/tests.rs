@@ -31,6 +31,7 @@ fn message(target: &PushTarget) -> Message {
         purpose: "sign_in".into(),
         tenant: "default".into(),
         validity: Duration::from_mins(2),
+        callback_url: None,
     }
 }
 

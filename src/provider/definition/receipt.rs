@@ -1,0 +1,114 @@
+//! The receipt side of a definition: how receipts are asked for, how they prove who sends them, what they say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde_json::Value;
+
+use super::reply::{is_harmless_code, texts};
+use super::request::Body;
+use crate::delivery::message::Template;
+use crate::delivery::outcome::ReceiptStatus;
+use crate::provider::receipt::{News, SigMethod};
+
+/// What a definition says of the receipts of one channel.
+#[derive(Clone, Debug)]
+pub struct ReceiptRule {
+    pub(in crate::provider) scheme: Scheme,
+    /// What a request carries besides where receipts are on, in the form of its body.
+    pub(in crate::provider) request: Body,
+    /// The longest address that the vendor calls back, in characters.
+    pub(super) longest: Option<usize>,
+    pub(super) status: Vec<String>,
+    pub(super) code: Vec<String>,
+    /// `None`: it says nothing that matters.
+    pub(super) words: BTreeMap<String, Option<ReceiptStatus>>,
+    /// What a failure is by its code, where the word says less.
+    pub(super) codes: BTreeMap<String, ReceiptStatus>,
+}
+
+/// How receipts prove who sends them. The templates know only settings.
+#[derive(Clone, Debug)]
+pub enum Scheme {
+    /// By the address alone.
+    None,
+    /// As Twilio signs.
+    Twilio {
+        /// The account's auth token.
+        secret: Template,
+    },
+    /// As Vonage signs receipts of text messages.
+    VonageSms {
+        /// The account's signature secret.
+        secret: Template,
+        /// The account's signature method.
+        method: Template,
+    },
+    /// As Vonage signs news of calls.
+    VonageJwt {
+        /// The account's signature secret.
+        secret: Template,
+    },
+    /// By the Standard Webhooks specification.
+    StandardWebhooks {
+        /// `whsec_` and base64; two of them, parted by a space, while they rotate.
+        secret: Template,
+    },
+}
+
+/// The words for a signature method, as `one_of` of a setting lists them.
+pub(in crate::provider) fn sig_method(word: &str) -> Option<SigMethod> {
+    serde_json::from_value(Value::String(word.to_owned())).ok()
+}
+
+/// A row of a receipt table: what recorded receipts have to cover.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReceiptRow {
+    /// By the word for its status.
+    Word(String),
+    /// By the code of a failure.
+    Code(String),
+    /// No row knows its word.
+    Unknown,
+}
+
+impl fmt::Display for ReceiptRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Word(word) => write!(f, "words.{word}"),
+            Self::Code(code) => write!(f, "codes.{code}"),
+            Self::Unknown => f.write_str("unknown word"),
+        }
+    }
+}
+
+impl ReceiptRule {
+    /// What a receipt with these fields says, and which part of the definition says so.
+    #[must_use]
+    pub fn judge(&self, fields: &Value) -> (News, ReceiptRow) {
+        let words = texts(fields, &self.status);
+        let codes = texts(fields, &self.code);
+        let known = words.iter().find_map(|word| Some((*self.words.get(word)?, ReceiptRow::Word(word.clone()))));
+        let (mut status, mut row) = known.unwrap_or((Some(ReceiptStatus::Unknown), ReceiptRow::Unknown));
+        let by_code = codes.iter().find_map(|code| Some((*self.codes.get(code)?, code)));
+        if let Some((by_code, code)) = by_code.filter(|_| status.is_some_and(ReceiptStatus::is_failure)) {
+            (status, row) = (Some(by_code), ReceiptRow::Code(code.clone()));
+        }
+        // A code that no row knows is shown only where it can't be a number that came back.
+        let code = codes.into_iter().find(|code| self.codes.contains_key(code) || is_harmless_code(code));
+        (News { status, code }, row)
+    }
+
+    /// Every row: what recorded receipts have to cover.
+    #[must_use]
+    pub fn rows(&self) -> BTreeSet<ReceiptRow> {
+        let words = self.words.keys().cloned().map(ReceiptRow::Word);
+        words.chain(self.codes.keys().cloned().map(ReceiptRow::Code)).collect()
+    }
+
+    /// The longest address that the vendor calls back, in characters.
+    #[must_use]
+    pub const fn longest_address(&self) -> Option<usize> {
+        self.longest
+    }
+}
