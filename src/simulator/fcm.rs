@@ -129,7 +129,7 @@ impl Wire for TokenEndpoint<'_> {
         if claims.scope != SCOPE {
             return Err(Mode::Refuse("invalid_scope".to_owned()));
         }
-        Ok(Told { to: claims.iss, from: None, text: String::new(), reference: None, validity: None })
+        Ok(Told { to: claims.iss, from: None, text: String::new(), reference: None, validity: None, callback: None })
     }
 
     fn taken(&self, _: u64, _: &str) -> Response {
@@ -299,7 +299,7 @@ fn told(message: Message, now: Timestamp) -> Option<Told> {
     let lines = ["title", "body"].into_iter().filter_map(|key| shown.get(key)?.as_str());
     let text = lines.collect::<Vec<_>>().join("\n");
     let reference = message.data.get("challenge_id").cloned();
-    Some(Told { to: message.token, from: None, text, reference, validity: Some(validity) })
+    Some(Told { to: message.token, from: None, text, reference, validity: Some(validity), callback: None })
 }
 
 /// FCM's refusals: what a token asks for, the status, the canonical status, FCM's own code.

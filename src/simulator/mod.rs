@@ -25,6 +25,8 @@
 //! | `9910` | taken after 3 s |
 //! | anything else | taken at once |
 //!
+//! Where the request says where, a message that was taken has receipts: `receipts` says which by which number.
+//!
 //! A device's token that `fcm` gets decides likewise, or by a code at its end, as `device:UNREGISTERED` does.
 //!
 //! Everything received is kept, up to a bound, so that a test can check what was sent and how often.
@@ -58,13 +60,14 @@ use crate::secret::Secret;
 
 mod connection;
 mod fcm;
+mod receipts;
 mod twilio;
 mod vonage;
 mod webhook;
 
 pub use fcm::{PROJECT_ID, service_account};
 pub use twilio::{ACCOUNT_SID, AUTH_TOKEN};
-pub use vonage::{API_KEY, API_SECRET, APPLICATION_ID, VONAGE_PRIVATE_KEY, VONAGE_PUBLIC_KEY};
+pub use vonage::{API_KEY, API_SECRET, APPLICATION_ID, SIGNATURE_SECRET, VONAGE_PRIVATE_KEY, VONAGE_PUBLIC_KEY};
 pub use webhook::SIGNING_SECRET;
 
 /// How a simulator starts.
@@ -183,6 +186,8 @@ struct Told {
     text: String,
     reference: Option<String>,
     validity: Option<u64>,
+    /// Where news of it is wanted.
+    callback: Option<String>,
 }
 
 /// How the answers of one kind of provider look.
@@ -197,6 +202,10 @@ trait Wire: Sync {
     fn taken(&self, id: u64, to: &str) -> Response;
     fn refused(&self, code: &str) -> Response;
     fn failed_within(&self, id: u64, code: &str) -> Response;
+    /// What writes its receipts, where the protocol has any.
+    fn teller(&self) -> Option<receipts::Teller> {
+        None
+    }
 }
 
 /// A request as it came.
@@ -366,6 +375,10 @@ impl Shared {
             Err(wrong) => return self.play(wire, wrong, 0, "", &cord).await,
         };
         let (id, mode) = self.note(wire, provider, &told, request.now);
+        if let Some((teller, address)) = wire.teller().zip(told.callback.filter(|_| mode.takes())) {
+            let about = (id, told.to.clone(), address);
+            tokio::spawn(receipts::send(teller, self.clock.clone(), self.stop.clone(), about));
+        }
         self.play(wire, mode, id, &told.to, &cord).await
     }
 

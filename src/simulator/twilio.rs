@@ -3,14 +3,22 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use aws_lc_rs::hmac;
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
+use super::receipts::{Line, Says, Teller, Written};
 use super::{Incoming, Mode, Told, Wire};
 use crate::challenge::Channel;
+use crate::clock::Timestamp;
 
+/// The media type of what it sends.
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 /// The account that it knows.
 pub const ACCOUNT_SID: &str = "AC5133000000000000000000000000000a";
 /// That account's token.
@@ -49,7 +57,8 @@ impl Wire for Messages {
         if text.chars().count() > LONGEST_TEXT {
             return Err(refusal(21_617));
         }
-        Ok(Told { to, from: Some(from), text, reference: None, validity })
+        let callback = form.take("StatusCallback");
+        Ok(Told { to, from: Some(from), text, reference: None, validity, callback })
     }
 
     fn taken(&self, id: u64, to: &str) -> Response {
@@ -63,6 +72,24 @@ impl Wire for Messages {
     fn failed_within(&self, id: u64, code: &str) -> Response {
         let code = code.parse::<u32>().unwrap_or(30_008);
         (StatusCode::CREATED, Json(resource(id, "", "failed", &code.into()))).into_response()
+    }
+
+    fn teller(&self) -> Option<Teller> {
+        Some(Self::receipt)
+    }
+}
+
+impl Messages {
+    fn receipt(id: u64, line: &Line, address: &str, _: Timestamp) -> Option<Written> {
+        let status = match line.says {
+            Says::Sent => "sent",
+            Says::Delivered => "delivered",
+            Says::Undelivered => "undelivered",
+        };
+        let sid = format!("SM{id:032x}");
+        let mut fields = vec![("AccountSid", ACCOUNT_SID), ("MessageSid", &sid), ("MessageStatus", status)];
+        fields.extend(line.code.as_deref().map(|code| ("ErrorCode", code)));
+        signed(fields, address, line.forged)
     }
 }
 
@@ -89,7 +116,8 @@ impl Wire for Calls {
         if !sound || twiml.chars().count() > LONGEST_TWIML {
             return Err(refusal(20_001));
         }
-        Ok(Told { to, from: Some(from), text: twiml, reference: None, validity: ringing })
+        let callback = form.take("StatusCallback");
+        Ok(Told { to, from: Some(from), text: twiml, reference: None, validity: ringing, callback })
     }
 
     fn mode_of(&self, to: &str) -> Mode {
@@ -111,6 +139,24 @@ impl Wire for Calls {
     /// A call has no error within its success.
     fn failed_within(&self, _: u64, _: &str) -> Response {
         error(13_224)
+    }
+
+    fn teller(&self) -> Option<Teller> {
+        Some(Self::receipt)
+    }
+}
+
+impl Calls {
+    fn receipt(id: u64, line: &Line, address: &str, _: Timestamp) -> Option<Written> {
+        let status = match line.says {
+            Says::Sent => "ringing",
+            Says::Delivered => "in-progress",
+            Says::Undelivered => "busy",
+        };
+        let sid = format!("CA{id:032x}");
+        let mut fields = vec![("AccountSid", ACCOUNT_SID), ("CallSid", &sid), ("CallStatus", status)];
+        fields.extend(line.code.as_deref().map(|code| ("SipResponseCode", code)));
+        signed(fields, address, line.forged)
     }
 }
 
@@ -171,4 +217,16 @@ fn error(code: u32) -> Response {
     let more_info = format!("https://www.twilio.com/docs/errors/{code}");
     let body = json!({"code": code, "message": "simulated", "more_info": more_info, "status": status.as_u16()});
     (status, Json(body)).into_response()
+}
+
+/// A status callback, signed with the account's token over the address and the fields.
+fn signed(mut fields: Vec<(&str, &str)>, address: &str, forged: bool) -> Option<Written> {
+    fields.sort_unstable();
+    let text: String = fields.iter().flat_map(|(name, value)| [*name, *value]).collect();
+    let token = if forged { "another-token" } else { AUTH_TOKEN };
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, token.as_bytes());
+    let tag = BASE64_STANDARD.encode(hmac::sign(&key, format!("{address}{text}").as_bytes()));
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    let signature = (HeaderName::from_static("x-twilio-signature"), HeaderValue::from_str(&tag).ok()?);
+    Some(Written { headers: HeaderMap::from_iter([(CONTENT_TYPE, FORM), signature]), body })
 }

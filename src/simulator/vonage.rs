@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use aws_lc_rs::{digest, hmac};
 use axum::Json;
-use axum::http::StatusCode;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::receipts::{Line, Says, Teller, Written};
 use super::webhook::word;
 use super::{Incoming, Mode, Told, Wire};
 use crate::challenge::Channel;
@@ -19,6 +21,8 @@ use crate::clock::Timestamp;
 pub const API_KEY: &str = "5133000a";
 /// That account's secret.
 pub const API_SECRET: &str = "simulated-api-secret";
+/// What that account's receipts are signed with, by SHA-256.
+pub const SIGNATURE_SECRET: &str = "simulated-signature-secret-of-32-bytes";
 /// The application that it knows.
 pub const APPLICATION_ID: &str = "51330000-0000-4000-8000-00000000000a";
 /// That application's private key: published here, and so no secret.
@@ -29,6 +33,7 @@ pub const VONAGE_PUBLIC_KEY: &str = include_str!("vonage.pub.pem");
 /// The shortest and the longest time that a text message may be worth delivering, in milliseconds.
 const TTL: std::ops::RangeInclusive<u64> = 20_000..=604_800_000;
 const LONGEST_REFERENCE: usize = 40;
+const LONGEST_CALLBACK: usize = 100;
 /// The longest text of a talk, in characters.
 const LONGEST_TALK: usize = 1_500;
 /// The longest that a token may hold, and how far clocks may differ, in seconds.
@@ -70,7 +75,9 @@ impl Wire for Messages {
         if !sound {
             return Err(refusal("3"));
         }
-        Ok(Told { to: format!("+{to}"), from: Some(from), text, reference, validity: ttl.map(|ttl| ttl / 1_000) })
+        let callback = field("callback").filter(|address| address.len() <= LONGEST_CALLBACK);
+        let validity = ttl.map(|ttl| ttl / 1_000);
+        Ok(Told { to: format!("+{to}"), from: Some(from), text, reference, validity, callback })
     }
 
     fn taken(&self, id: u64, to: &str) -> Response {
@@ -89,6 +96,32 @@ impl Wire for Messages {
 
     fn failed_within(&self, _: u64, code: &str) -> Response {
         self.refused(code)
+    }
+
+    fn teller(&self) -> Option<Teller> {
+        Some(|id, line, _, now| Some(Self::receipt(id, line, now)))
+    }
+}
+
+impl Messages {
+    fn receipt(id: u64, line: &Line, now: Timestamp) -> Written {
+        let status = match line.says {
+            Says::Sent => "buffered",
+            Says::Delivered => "delivered",
+            Says::Undelivered => "failed",
+        };
+        let (id, seconds) = (format!("{id:016X}"), (now.as_millis() / 1_000).to_string());
+        let code = line.code.as_deref().unwrap_or("0");
+        // In the order of their names, as the signature wants them.
+        let fields = [("err-code", code), ("messageId", &id), ("status", status), ("timestamp", &seconds)];
+        let text: String = fields.iter().flat_map(|(name, value)| ["&", *name, "=", *value]).collect();
+        let secret = if line.forged { "another-secret" } else { SIGNATURE_SECRET };
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), text.as_bytes());
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(fields).append_pair("sig", &hex(tag.as_ref()));
+        let headers =
+            HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))]);
+        Written { headers, body: form.finish() }
     }
 }
 
@@ -114,7 +147,8 @@ impl Wire for Calls {
             return Err(refusal());
         }
         let (to, from) = (format!("+{}", to.number), Some(call.from.number));
-        Ok(Told { to, from, text: talk.text.clone(), reference: None, validity: call.ringing_timer })
+        let callback = call.event_url.and_then(|urls| urls.into_iter().next());
+        Ok(Told { to, from, text: talk.text.clone(), reference: None, validity: call.ringing_timer, callback })
     }
 
     fn mode_of(&self, to: &str) -> Mode {
@@ -142,6 +176,33 @@ impl Wire for Calls {
     fn failed_within(&self, _: u64, code: &str) -> Response {
         self.refused(code)
     }
+
+    fn teller(&self) -> Option<Teller> {
+        Some(Self::receipt)
+    }
+}
+
+impl Calls {
+    fn receipt(id: u64, line: &Line, _: &str, now: Timestamp) -> Option<Written> {
+        let status = match line.says {
+            Says::Sent => "ringing",
+            Says::Delivered => "human",
+            Says::Undelivered => "busy",
+        };
+        let uuid = format!("51330000-0000-4000-8000-{id:012x}");
+        let body = json!({"call_uuid": uuid, "status": status, "direction": "outbound"}).to_string();
+        let hash = hex(digest::digest(&digest::SHA256, body.as_bytes()).as_ref());
+        let claims = json!({
+            "iat": now.as_millis() / 1_000, "jti": uuid, "iss": "Vonage", "payload_hash": hash, "api_key": API_KEY,
+            "application_id": APPLICATION_ID,
+        });
+        let secret = if line.forged { "another-secret" } else { SIGNATURE_SECRET };
+        let key = EncodingKey::from_secret(secret.as_bytes());
+        let token = encode(&Header::new(Algorithm::HS256), &claims, &key).ok()?;
+        let bearer = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
+        let json = HeaderValue::from_static("application/json");
+        Some(Written { headers: HeaderMap::from_iter([(CONTENT_TYPE, json), (AUTHORIZATION, bearer)]), body })
+    }
 }
 
 #[derive(Deserialize)]
@@ -153,6 +214,9 @@ struct Call {
     ringing_timer: Option<u64>,
     length_timer: Option<u64>,
     machine_detection: Option<String>,
+    event_url: Option<Vec<String>>,
+    #[serde(rename = "event_method")]
+    _event_method: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -233,4 +297,12 @@ fn holds(claims: &Value, now: Timestamp) -> bool {
     let now = now.as_millis().div_euclid(1_000);
     let in_time = iat <= now + CLOCK_SKEW && now < exp && exp - iat <= LONGEST_TOKEN;
     in_time && text("application_id") == Some(APPLICATION_ID) && text("jti").is_some_and(|id| !id.is_empty())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|nibble| char::from_digit(nibble.into(), 16))
+        .collect()
 }

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::receipts::{Line, Says, Teller, Written};
 use super::{Incoming, Mode, Told, Wire};
 use crate::challenge::Channel;
 use crate::clock::Timestamp;
@@ -26,6 +28,7 @@ struct Body {
     from: Option<String>,
     text: String,
     expires_in: Option<u64>,
+    callback_url: Option<String>,
 }
 
 pub(super) struct Webhook;
@@ -40,8 +43,8 @@ impl Wire for Webhook {
             return Err(Mode::Error(401));
         }
         let body: Body = serde_json::from_slice(&request.body).map_err(|_| Mode::Error(400))?;
-        let Body { reference, to, from, text, expires_in } = body;
-        Ok(Told { to, from, text, reference: Some(reference), validity: expires_in })
+        let Body { reference, to, from, text, expires_in, callback_url: callback } = body;
+        Ok(Told { to, from, text, reference: Some(reference), validity: expires_in, callback })
     }
 
     fn taken(&self, id: u64, _: &str) -> Response {
@@ -55,6 +58,32 @@ impl Wire for Webhook {
 
     fn failed_within(&self, id: u64, code: &str) -> Response {
         Json(json!({"id": format!("gateway-{id}"), "result": word(code)})).into_response()
+    }
+
+    fn teller(&self) -> Option<Teller> {
+        Some(Self::receipt)
+    }
+}
+
+impl Webhook {
+    fn receipt(id: u64, line: &Line, _: &str, now: Timestamp) -> Option<Written> {
+        let status = match line.says {
+            Says::Sent => "sent",
+            Says::Delivered => "delivered",
+            Says::Undelivered => "undelivered",
+        };
+        let body = json!({"status": status, "code": line.code}).to_string();
+        let secret = if line.forged { "whsec_YW5vdGhlci1zZWNyZXQtb2YtMjQtYnl0ZXM=" } else { SIGNING_SECRET };
+        let (id, seconds) = (format!("gateway-{id}"), now.as_millis() / 1_000);
+        let signature = WebhookKey::parse(secret)?.sign(&id, seconds, body.as_bytes());
+        let text = |text: &str| HeaderValue::from_str(text).ok();
+        let headers = [
+            (CONTENT_TYPE, text("application/json")?),
+            (WEBHOOK_ID, text(&id)?),
+            (WEBHOOK_TIMESTAMP, text(&seconds.to_string())?),
+            (WEBHOOK_SIGNATURE, text(&signature)?),
+        ];
+        Some(Written { headers: HeaderMap::from_iter(headers), body })
     }
 }
 

@@ -12,16 +12,20 @@ use std::time::Duration;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use mfa_courier::challenge::{Address, ChallengeId, Channel};
 use mfa_courier::clock::{Clock, Timestamp};
+use mfa_courier::delivery::outcome::ReceiptStatus;
 use mfa_courier::delivery::verdict::{AttemptResult, Verdict};
 use mfa_courier::phone::PhoneNumber;
+use mfa_courier::provider::definition::receipt::{ReceiptRow, ReceiptRule};
 use mfa_courier::provider::definition::reply::Row;
-use mfa_courier::provider::definition::{Definition, builtin};
+use mfa_courier::provider::definition::{Definition, Dialect, builtin};
 use mfa_courier::provider::http::retry_after::retry_after;
 use mfa_courier::provider::http::{HttpProvider, ProviderSettings, Request};
 use mfa_courier::provider::kinds::IN_CODE;
+use mfa_courier::provider::receipt::{Given, News};
 use mfa_courier::provider::{Message, Reply};
 use mfa_courier::secret::Secret;
 use mfa_courier::simulator::{VONAGE_PRIVATE_KEY, VONAGE_PUBLIC_KEY};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -41,6 +45,21 @@ struct Conversation {
     message: Said,
     request: Written,
     replies: Vec<Answer>,
+    /// What is later told at the message's callback address.
+    #[serde(default)]
+    receipts: Vec<Receipt>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Receipt {
+    row: String,
+    /// The body as JSON, or else as a form.
+    body: Option<Value>,
+    form: Option<String>,
+    /// What it says; `None`: nothing that matters.
+    status: Option<ReceiptStatus>,
+    code: Option<String>,
 }
 
 /// The message, as the file tells it.
@@ -129,6 +148,7 @@ fn every_folder_belongs_to_a_kind() {
 fn conversations_go_as_recorded_and_cover_every_row() {
     for (name, definition) in builtin().expect("valid") {
         let mut covered: BTreeMap<Channel, BTreeSet<Row>> = BTreeMap::new();
+        let mut told: BTreeMap<Channel, BTreeSet<ReceiptRow>> = BTreeMap::new();
         for file in files_below(&root().join(name.as_ref())) {
             let text = std::fs::read_to_string(&file).expect("readable");
             let named = |why| format!("{}: {why}", file.display());
@@ -137,12 +157,18 @@ fn conversations_go_as_recorded_and_cover_every_row() {
             let channel = conversation.message.channel;
             let rows = conversation.replies.iter().map(|answer| check_answer(&definition, channel, answer, &file));
             covered.entry(channel).or_default().extend(rows);
+            let rows = conversation.receipts.iter().map(|receipt| check_receipt(&definition, channel, receipt, &file));
+            told.entry(channel).or_default().extend(rows);
         }
         for channel in definition.channels() {
             let dialect = definition.dialect(channel).expect("its own channel");
             let covered = covered.remove(&channel).unwrap_or_default();
             let missing: Vec<_> = dialect.rows().filter(|row| !covered.contains(row)).collect();
             assert!(missing.is_empty(), "no conversation of {name} about {channel} covers {missing:?}");
+            let rows = dialect.receipt().map(ReceiptRule::rows).unwrap_or_default();
+            let told = told.remove(&channel).unwrap_or_default();
+            let missing: Vec<_> = rows.difference(&told).collect();
+            assert!(missing.is_empty(), "no receipt of {name} about {channel} covers {missing:?}");
         }
     }
 }
@@ -231,5 +257,18 @@ fn check_answer(definition: &Definition, channel: Channel, answer: &Answer, file
     let (verdict, row) = definition.dialect(channel).expect("carries it").judge(&reply);
     assert_eq!(verdict, definition.classify(channel, &reply));
     answer.check(&verdict, &row.to_string(), file);
+    row
+}
+
+fn check_receipt(definition: &Definition, channel: Channel, receipt: &Receipt, file: &Path) -> ReceiptRow {
+    let media_type = if receipt.body.is_some() { "application/json" } else { "application/x-www-form-urlencoded" };
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media_type))]);
+    let body =
+        receipt.body.as_ref().map(ToString::to_string).or_else(|| receipt.form.clone()).expect("a body or a form");
+    let given = Given { url: "https://courier.example.com/", headers: &headers, body: body.as_bytes(), now: now() };
+    let rule = definition.dialect(channel).and_then(Dialect::receipt).expect("receipts can come");
+    let (news, row) = rule.judge(&given.fields().into());
+    let expected = News { status: receipt.status, code: receipt.code.clone() };
+    assert_eq!((news, row.to_string()), (expected, receipt.row.clone()), "{}: {}", file.display(), receipt.row);
     row
 }

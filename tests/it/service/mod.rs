@@ -6,6 +6,7 @@ mod calls;
 mod commands;
 mod kills;
 mod several;
+mod receipts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;

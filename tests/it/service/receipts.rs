@@ -1,0 +1,91 @@
+//! What became of a message: receipts from simulated providers to the program itself, and what upstream hears.
+
+use std::time::Duration;
+
+use mfa_courier::clock::Clock;
+use mfa_courier::simulator::Simulator;
+use serde_json::{Value, json};
+
+use super::{Courier, Heard, Stage};
+use crate::node::Node;
+
+/// A stage on which both providers send receipts.
+async fn stage() -> (Stage, Courier, String) {
+    let stage = Stage::new(Node::shared()).await;
+    let config =
+        stage.config_with("receipts = true\nreceipt_timeout = \"2s\"", "receipts = true\nreceipt_timeout = \"2s\"");
+    let text = std::fs::read_to_string(&config).expect("there");
+    let listen = text.lines().find_map(|line| line.strip_prefix("listen = \"")).expect("the first is http's");
+    let public = format!("http://{}", listen.trim_end_matches('"'));
+    let keys = format!("[http]\npublic_url = \"{public}\"\ncallback_key = \"a key for the addresses of tests\"");
+    std::fs::write(&config, text.replacen("[http]", &keys, 1)).expect("written");
+    let courier = Courier::start(&config).await;
+    (stage, courier, public)
+}
+
+async fn final_of(stage: &Stage, to: &str, channels: &[&str]) -> Value {
+    let client = stage.listener().await;
+    let methods: Vec<_> = channels.iter().map(|channel| json!({"channel": channel, "to": to})).collect();
+    let body = json!({"id": "r-0", "code": "481516", "ttl": 30, "methods": methods});
+    client.publish_challenge(&body.to_string()).await;
+    Heard::collect(&client, 1, Duration::from_secs(25)).await.one_each("r-", 1).remove(0)
+}
+
+fn providers_of(simulator: &Simulator) -> Vec<String> {
+    simulator.received().into_iter().map(|received| received.provider).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_delivered_ends_so_however_often_and_in_which_order_it_is_told() {
+    for to in ["+14155552671", "+14155559921", "+14155559922", "+14158800000"] {
+        let (stage, _courier, _) = stage().await;
+        let outcome = final_of(&stage, to, &["sms"]).await;
+        assert_eq!((&outcome["status"], &outcome["confirmed_by"]), (&json!("delivered"), &json!("receipt")), "{to}");
+        assert_eq!(providers_of(&stage.simulator), ["twilio/first"], "{to}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_delivered_moves_on() {
+    let (stage, _courier, _) = stage().await;
+    let outcome = final_of(&stage, "+14157830005", &["sms"]).await;
+    assert_eq!((&outcome["status"], &outcome["reason"]), (&json!("failed"), &json!("undelivered")));
+    let told = &outcome["attempts"][0]["receipt"];
+    assert_eq!((&told["status"], &told["code"]), (&json!("undelivered"), &json!("30005")));
+    assert_eq!(providers_of(&stage.simulator), ["twilio/first", "webhook/second"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_and_lies_move_a_text_message_to_a_call() {
+    for to in ["+14155559920", "+14155559923"] {
+        let (stage, courier, _) = stage().await;
+        let outcome = final_of(&stage, to, &["sms", "voice"]).await;
+        // Of the call, too, nothing or nothing true is told.
+        assert_eq!((&outcome["status"], &outcome["reason"]), (&json!("sent"), &json!("receipt_timeout")), "{to}");
+        let channels: Vec<_> = stage.simulator.received().iter().map(|received| received.channel.as_str()).collect();
+        assert_eq!(channels, ["sms", "voice"], "{to}");
+        let (_, figures) = courier.get("/metrics").await.expect("figures");
+        let refused = figures.contains("courier_receipts_total{provider=\"twilio\",status=\"refused\"} 2");
+        assert_eq!(refused, to.ends_with("9923"), "{figures}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_is_refused_alike_whatever_is_wrong() {
+    let (_stage, _courier, public) = stage().await;
+    let token = "A".repeat(32);
+    for path in
+        [format!("twilio/{token}"), "twilio/x".to_owned(), format!("nobody/{token}"), format!("gateway/{token}")]
+    {
+        let begun = Clock::instant();
+        let sent = reqwest::Client::new().post(format!("{public}/receipts/{path}")).body("MessageStatus=delivered");
+        let answer = sent.send().await.expect("answered");
+        assert_eq!(
+            (answer.status().as_u16(), answer.text().await.expect("text")),
+            (403, "{\"error\":\"forbidden\"}".into())
+        );
+        assert!(begun.elapsed() >= Duration::from_millis(100), "{path}");
+    }
+    let long = reqwest::Client::new().post(format!("{public}/receipts/twilio/{token}")).body("x".repeat(20_000));
+    assert_eq!(long.send().await.expect("answered").status().as_u16(), 413);
+}
