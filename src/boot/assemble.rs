@@ -364,6 +364,32 @@ mod tests {
     }
 
     #[test]
+    fn receipts_need_somebody_who_sends_them_and_an_address_that_fits() {
+        let on = || format!("{TWILIO}senders = [\"+15005550006\"]\nreceipts = true\n");
+        let http = |url: &str| format!("[http]\npublic_url = \"{url}\"\ncallback_key = \"0123456789abcdef\"\n");
+        let of = |toml: &str| {
+            let parts = put_together(toml).unwrap_or_else(|errors| panic!("{errors:?}"));
+            let hear: Vec<_> = parts.policy.providers.iter().map(|one| (one.channel, one.receipts)).collect();
+            (hear, parts.callbacks.is_some())
+        };
+        let short = http("https://courier.example.com");
+        assert_eq!(of(&format!("{short}{}", on())), (vec![(Channel::Sms, true), (Channel::Voice, true)], true));
+        assert!(!of(&on().replace("true", "false")).1, "nobody sends any");
+        assert_refused(
+            &on(),
+            "http.public_url: nothing; allowed: what providers call back, since providers.p.receipts",
+        );
+        assert_refused(&on(), "http.callback_key: nothing; allowed: a secret, since providers.p.receipts is true");
+        let long = http(&format!("https://{}.example.com", "c".repeat(50)));
+        let calls_back = vonage(&format!("{SMS}senders = [\"+15005550006\"]\nreceipts = true\n"));
+        assert_refused(
+            &format!("{long}{calls_back}"),
+            "callback addresses of 114 characters; allowed: one of at most 100",
+        );
+        assert_eq!(of(&format!("{short}{calls_back}")).0, [(Channel::Sms, true)]);
+    }
+
+    #[test]
     fn a_key_that_is_none_is_told_and_not_shown() {
         let expected = "providers.p.private_key: a value that can't be used; allowed: an RSA private key of 2048";
         for key in ["hunter2", VONAGE_PUBLIC_KEY] {

@@ -137,6 +137,8 @@ fn every_example_in_the_defaults_is_right() {
     }
     examples = examples
         .replace("/run/secrets/fcm-service-account.json", &secret.display().to_string())
+        .replace("/run/secrets/courier-callback-key-before", &secret.display().to_string())
+        .replace("/run/secrets/courier-callback-key", &secret.display().to_string())
         .replace("/run/secrets/courier-content-key", &secret.display().to_string())
         .replace("amqp://guest", "amqps://guest");
     let key = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
