@@ -5,8 +5,8 @@ mod bounds;
 mod calls;
 mod commands;
 mod kills;
-mod several;
 mod receipts;
+mod several;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
