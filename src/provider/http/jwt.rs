@@ -1,12 +1,14 @@
-//! Signing JSON Web Tokens (RFC 7519): what proves us to providers that know our public key.
+//! Signing JSON Web Tokens (RFC 7519): what proves us to providers that know our public key; and reading those that
+//! prove a provider to us.
 //!
 //! For [`super::auth`] and for providers in code. A key that was read can sign: reading tries it.
 //! The claims, times among them, are the caller's.
 
 use std::fmt;
 
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::secret::Secret;
 
@@ -44,6 +46,16 @@ impl fmt::Debug for RsaKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
     }
+}
+
+/// What a token of somebody else claims, where it is signed with this secret by HS256. When it was made and until when
+/// it holds is for the caller to judge.
+pub(in crate::provider) fn claims<C: DeserializeOwned>(token: &str, secret: &Secret) -> Option<C> {
+    let mut rules = Validation::new(Algorithm::HS256);
+    rules.validate_exp = false;
+    rules.required_spec_claims.clear();
+    let key = DecodingKey::from_secret(secret.expose().as_bytes());
+    decode(token, &key, &rules).ok().map(|token| token.claims)
 }
 
 #[cfg(test)]

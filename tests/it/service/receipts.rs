@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use lapin::options::BasicGetOptions;
 use mfa_courier::clock::Clock;
 use mfa_courier::simulator::Simulator;
 use serde_json::{Value, json};
 
 use super::{Courier, Heard, Stage};
-use crate::node::Node;
+use crate::node::{Node, eventually};
 
 /// A stage on which both providers send receipts.
 async fn stage() -> (Stage, Courier, String) {
@@ -68,6 +69,28 @@ async fn silence_and_lies_move_a_text_message_to_a_call() {
         let refused = figures.contains("courier_receipts_total{provider=\"twilio\",status=\"refused\"} 2");
         assert_eq!(refused, to.ends_with("9923"), "{figures}");
     }
+}
+
+/// It is concluded after two seconds of silence, and told of after three.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_after_the_end_is_told_and_changes_nothing() {
+    let (stage, _courier, _) = stage().await;
+    let client = stage.listener().await;
+    client.outcomes_queue("test.late", "outcome.delivered.sms.interim").await;
+    let body = json!({
+        "id": "r-0", "code": "481516", "ttl": 30, "fallback": "none",
+        "methods": [{"channel": "sms", "to": "+14158803000"}],
+    });
+    client.publish_challenge(&body.to_string()).await;
+    let outcome = Heard::collect(&client, 1, Duration::from_secs(25)).await.one_each("r-", 1).remove(0);
+    assert_eq!((&outcome["status"], &outcome["reason"]), (&json!("sent"), &json!("receipt_timeout")));
+    let late = eventually("the late receipt is told", async || {
+        let got = client.channel.basic_get("test.late".into(), BasicGetOptions { no_ack: true }).await.ok()?;
+        serde_json::from_slice::<Value>(&got?.delivery.data).ok()
+    });
+    let late = late.await;
+    assert_eq!((&late["id"], &late["notes"]), (&json!("r-0:1:late:delivered"), &json!(["late_receipt"])));
+    assert_eq!(late["final"], false);
 }
 
 #[tokio::test(flavor = "multi_thread")]
