@@ -21,7 +21,7 @@ use crate::challenge::Channel;
 use crate::clock::Clock;
 use crate::provider::Roster;
 use crate::provider::callback::Callbacks;
-use crate::provider::receipt::Given;
+use crate::provider::http::receipt::Given;
 use crate::telemetry::metrics;
 
 /// The longest body that is read: receipts have some hundred bytes.

@@ -21,7 +21,6 @@ pub mod fcm;
 mod gone;
 pub mod http;
 pub mod kinds;
-pub mod receipt;
 
 /// What one provider is asked to carry: everything that a definition's templates may use.
 #[derive(Clone, Debug)]
@@ -124,7 +123,7 @@ pub trait Provider: Send + Sync {
 
     /// What a request to a callback address says of a message of `channel`; `None` where it is not proven that this
     /// provider sent it. Those that tell no news prove nothing.
-    fn receipt(&self, channel: Channel, given: &receipt::Given<'_>) -> Option<receipt::News> {
+    fn receipt(&self, channel: Channel, given: &http::receipt::Given<'_>) -> Option<http::receipt::News> {
         let _ = (channel, given);
         None
     }

@@ -2,6 +2,8 @@
 //! ours says. They are Python; `make deps` puts them into `target/peers`. Where they are missing the tests fail:
 //! a check that is skipped holds nothing.
 
+mod receipts;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

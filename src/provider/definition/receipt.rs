@@ -9,7 +9,7 @@ use super::reply::{is_harmless_code, texts};
 use super::request::Body;
 use crate::delivery::message::Template;
 use crate::delivery::outcome::ReceiptStatus;
-use crate::provider::receipt::{News, SigMethod};
+use crate::provider::http::receipt::{News, SigMethod};
 
 /// What a definition says of the receipts of one channel.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use crate::delivery::message::Template;
 use crate::provider::definition::receipt::{Scheme, sig_method};
 use crate::provider::definition::request::{Auth, Unfit, header_value};
 use crate::provider::definition::variables::SETTINGS;
-use crate::provider::receipt::Proof;
+use crate::provider::http::receipt::Proof;
 use crate::secret::Secret;
 
 /// How a provider's requests prove who sends them, its settings filled in.

@@ -18,10 +18,10 @@ use url::Url;
 
 use self::auth::Credentials;
 use self::exchange::Caller;
+use self::receipt::{Given, News, Proof};
 use super::definition::request::{Method, Unfit};
 use super::definition::variables::{SETTINGS, Values};
 use super::definition::{Definition, Dialect, Required, SettingRule};
-use super::receipt::{Given, News, Proof};
 use super::{Message, Provider, Reply};
 use crate::challenge::Channel;
 use crate::clock::{Clock, Timestamp};
@@ -33,6 +33,7 @@ pub mod auth;
 pub(super) mod exchange;
 pub mod jwt;
 pub(super) mod oauth;
+pub mod receipt;
 pub mod retry_after;
 mod token;
 

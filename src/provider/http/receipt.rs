@@ -1,4 +1,4 @@
-//! What comes to the addresses of [`super::callback`]: whether the provider itself sent it, by the scheme that its
+//! What comes to the addresses of [`crate::provider::callback`]: whether the provider itself sent it, by the scheme that its
 //! definition names, and what it says.
 //!
 //! Signatures are checked over the bytes as they came and the address as it was configured, and compared in
@@ -16,8 +16,8 @@ use serde_json::{Map, Value};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{digest, hmac};
 
-use super::http::auth::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, WebhookKey};
-use super::http::jwt;
+use super::auth::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, WebhookKey};
+use super::jwt;
 use crate::clock::Timestamp;
 use crate::delivery::outcome::ReceiptStatus;
 use crate::secret::Secret;
