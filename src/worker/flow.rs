@@ -247,7 +247,8 @@ async fn go_on(desk: &Arc<Desk>, job: Job, letter: Letter, record: &Record, seen
         delivery.interims_published();
     }
     let mut dice = desk.dice();
-    let lineage = if seen == Look::Fire { record.version.lineage } else { dice.number() };
+    // Also where a timer fires: copies of one timer must not take each other's writes for their own.
+    let lineage = dice.number();
     let event = match (job.dead, seen) {
         (Some(dead), _) => gave_up(dead),
         (None, Look::TakeOver) => Event::TakenOver,

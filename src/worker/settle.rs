@@ -347,7 +347,7 @@ impl Desk {
         let mut in_doubt = false;
         loop {
             match self.tools.ledger.write(id, expected, entry.clone()).await {
-                // It was written when its answer was lost: nobody else writes this lineage and step.
+                // It was written when its answer was lost: no other task writes this lineage.
                 Ok(Written::Lost(Some(record))) if in_doubt && record.version == entry.version => return Written::Done,
                 Ok(written) => return written,
                 Err(why) => self.ledger_failed(&why, &mut wait).await,

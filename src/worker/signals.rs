@@ -176,7 +176,7 @@ async fn take_effect(desk: &Arc<Desk>, id: &ChallengeId, record: &Record) -> Eff
         Step::Wait(_) if record.published => return Effect::Nothing,
         Step::Wait(_) => return Effect::Stored(record.version, record.phase.clone()),
     };
-    let version = record.version.next();
+    let version = record.version.taken_over_by(desk.dice().number());
     let challenge = delivery.challenge();
     let keep_until = challenge.expires_at.max(desk.tools.clock.now()) + desk.tools.retention;
     let entry = Entry { version, phase: phase.clone(), content: challenge.content, keep_until };

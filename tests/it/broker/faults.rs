@@ -215,7 +215,7 @@ async fn a_lock_that_another_took_ends_the_link() {
         loop {
             let delete = delete.clone();
             tokio::task::spawn_blocking(move || Node::shared().ctl(&["eval", &delete])).await.expect("deleted");
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            sleep(Duration::from_secs(1)).await;
         }
     };
     let taking = async {
