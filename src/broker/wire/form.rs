@@ -110,13 +110,13 @@ pub(super) fn write(outcome: &Outcome, origin: &Origin) -> (&'static str, Bytes)
     }
 }
 
-/// The form that a content type of [`write`]'s says.
+/// The form that a content type of [`write()`]'s says.
 #[must_use]
 pub fn form_of(content_type: Option<&str>) -> Form {
     if content_type == Some(CLOUD_EVENT) { Form::CloudEvents } else { Form::Json }
 }
 
-/// Reads an outcome back that [`write`] wrote.
+/// Reads an outcome back that [`write()`] wrote.
 #[must_use]
 pub fn outcome(content_type: Option<&str>, body: &[u8]) -> Option<Outcome> {
     let fields = open(content_type, body, OUTCOME_TYPE).ok()?.fields;

@@ -93,7 +93,7 @@ fn latest<T>(all: &[T], most: usize) -> impl Iterator<Item = &T> {
     all.iter().skip(all.len().saturating_sub(most))
 }
 
-/// The head of [`line`].
+/// The head of [`line()`].
 pub(super) fn line_head(tally: &Tally) -> String {
     let providers = providers(tally).map(|provider| format!("{provider:>9}")).collect::<Vec<_>>().concat();
     let start = columns("second", "in", "done", "open");
