@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::admission::{self, Rejection};
 use super::outcome::{Reason, UnusedWhy};
-use super::policy::{OnUnknown, Policy, ProviderPolicy};
+use super::policy::{Policy, ProviderPolicy};
 use super::route::{self, Ruled};
 use super::{LEAST_TIME, backoff};
 use crate::challenge::{Challenge, Channel, Method};
@@ -174,11 +174,7 @@ fn longest(provider: &ProviderPolicy, method: &Method, policy: &Policy) -> Durat
     let tries = *policy.attempt_timeout.get(provider.channel) * (policy.retry.max + 1);
     let awaits = provider.receipts || policy.await_verification;
     let silent = if awaits { policy.news_timeout(provider, method.country()) } else { Duration::ZERO };
-    let in_doubt = match policy.on_unknown.get(provider.channel) {
-        OnUnknown::WaitReceipt => silent,
-        OnUnknown::NextHop | OnUnknown::Conclude => Duration::ZERO,
-    };
-    tries + backoff::longest(&policy.retry) + silent.max(in_doubt)
+    tries + backoff::longest(&policy.retry) + silent
 }
 
 #[cfg(test)]

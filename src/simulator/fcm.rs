@@ -107,7 +107,7 @@ impl Wire for TokenEndpoint<'_> {
 
     fn read(&self, request: &Incoming) -> Result<Told, Mode> {
         let invalid = || Mode::Refuse("invalid_grant".to_owned());
-        if media_type(request) != Some("application/x-www-form-urlencoded") {
+        if !request.is_form() {
             return Err(Mode::Refuse("invalid_request".to_owned()));
         }
         let form: BTreeMap<String, String> = form_urlencoded::parse(&request.body).into_owned().collect();
@@ -165,10 +165,6 @@ fn verified(assertion: &str) -> Option<Claims> {
     token.header.kid.is_none_or(|kid| kid == KEY_ID).then_some(token.claims)
 }
 
-fn media_type(request: &Incoming) -> Option<&str> {
-    request.headers.get(CONTENT_TYPE)?.to_str().ok()
-}
-
 /// `messages:send` of an entry.
 pub(super) struct Messages<'s> {
     pub(super) shared: &'s Shared,
@@ -223,7 +219,7 @@ impl Wire for Messages<'_> {
             return Err(refuse("NOT_FOUND"));
         }
         let invalid = || refuse("INVALID_ARGUMENT");
-        if media_type(request) != Some("application/json") {
+        if request.headers.get(CONTENT_TYPE).is_none_or(|value| value != "application/json") {
             return Err(invalid());
         }
         let Body { message } = serde_json::from_slice(&request.body).map_err(|_| invalid())?;

@@ -15,6 +15,7 @@ use mfa_courier::secret::Secret;
 use mfa_courier::simulator::{Mode, Simulator, SimulatorSettings, service_account};
 use tokio::task::JoinSet;
 
+use crate::replies::progress;
 use crate::replies::server::{Then, answer, canned, peer, read_request};
 
 mod peers;
@@ -120,15 +121,7 @@ async fn send_message(fcm: &Fcm, message: &Message) -> (Verdict, String) {
     for secret in [target.token.expose(), NUMBER, CODE, "simulated-access", "127.0.0.1"] {
         assert!(!shown.contains(secret), "{shown}");
     }
-    let progress = match reply {
-        Reply::Answered { status, .. } => format!("answered {status}"),
-        Reply::Torn { status, .. } => format!("torn {status}"),
-        Reply::Unfit { .. } => "unfit".to_owned(),
-        Reply::Refused { status, .. } => format!("refused {status}"),
-        Reply::NotSent { .. } => "not sent".to_owned(),
-        Reply::InDoubt { .. } => "in doubt".to_owned(),
-    };
-    (verdict, progress)
+    (verdict, progress(&reply))
 }
 
 #[tokio::test]

@@ -33,13 +33,41 @@ const BOOT: Duration = Duration::from_secs(90);
 /// Longer than anything healthy takes; tests wait for conditions, never for this.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A server that a shell script guards: it goes away with the tests, however they end.
+pub(crate) struct Guarded {
+    guard: Mutex<Child>,
+    /// Where the script writes the server's process.
+    pid: PathBuf,
+}
+
+impl Guarded {
+    /// Starts the script, in a process group of its own; the server waits for [`Guarded::start`].
+    pub(crate) fn by(script: &mut Command, pid: PathBuf) -> Self {
+        let script = script.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        Self { guard: Mutex::new(script.spawn().expect("a guard process")), pid }
+    }
+
+    /// Starts the server, without waiting for it.
+    pub(crate) fn start(&self) {
+        let mut guard = self.guard.lock().expect("not poisoned");
+        writeln!(guard.stdin.as_mut().expect("piped"), "start").expect("a live guard");
+    }
+
+    /// Sends the server a signal; says whether there was one to get it.
+    pub(crate) fn signal(&self, name: &str) -> bool {
+        let Ok(pid) = std::fs::read_to_string(&self.pid) else { return false };
+        let sent = Command::new("kill").args([&format!("-{name}"), pid.trim()]).stderr(Stdio::null()).status();
+        sent.is_ok_and(|sent| sent.success())
+    }
+}
+
 /// A RabbitMQ node.
 pub(crate) struct Node {
     dir: PathBuf,
     port: u16,
     environment: Vec<(&'static str, String)>,
     taken: AtomicUsize,
-    guard: Mutex<Child>,
+    server: Guarded,
 }
 
 impl Node {
@@ -68,16 +96,13 @@ impl Node {
         let [port, dist, epmd] = free_ports();
         prepare(&dir, port);
         let environment = environment(&dir, port, dist, epmd);
-        let guard = Command::new("sh")
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/guard.sh"))
-            .envs(environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .expect("a guard process");
-        let node = Self { dir, port, environment, taken: AtomicUsize::new(0), guard: Mutex::new(guard) };
+        let server = Guarded::by(
+            Command::new("sh")
+                .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/guard.sh"))
+                .envs(environment.iter().map(|(name, value)| (name, value))),
+            dir.join("pid"),
+        );
+        let node = Self { dir, port, environment, taken: AtomicUsize::new(0), server };
         node.restart();
         node.wait_for_port();
         node
@@ -127,7 +152,7 @@ impl Node {
 
     /// Kills the broker without a farewell.
     pub(crate) fn kill9(&self) {
-        self.signal("KILL");
+        let _gone = self.server.signal("KILL");
         while self.is_listening() {
             std::thread::yield_now();
         }
@@ -135,18 +160,17 @@ impl Node {
 
     /// Stops the broker in its tracks; its sockets stay open.
     pub(crate) fn freeze(&self) {
-        self.signal("STOP");
+        let _gone = self.server.signal("STOP");
     }
 
     /// Lets a frozen broker go on.
     pub(crate) fn thaw(&self) {
-        self.signal("CONT");
+        let _gone = self.server.signal("CONT");
     }
 
     /// Starts the broker again after [`Node::kill9`], without waiting for it.
     pub(crate) fn restart(&self) {
-        let mut guard = self.guard.lock().expect("not poisoned");
-        writeln!(guard.stdin.as_mut().expect("piped"), "start").expect("a live guard");
+        self.server.start();
     }
 
     /// Waits for the port to open, and no longer.
@@ -183,15 +207,10 @@ impl Node {
         let log = std::fs::read_to_string(self.dir.join("log/stdout")).unwrap_or_default();
         panic!("the broker did not start: {log}");
     }
-
-    fn signal(&self, name: &str) {
-        if let Ok(pid) = std::fs::read_to_string(self.dir.join("pid")) {
-            let _gone = Command::new("kill").args([&format!("-{name}"), pid.trim()]).stderr(Stdio::null()).status();
-        }
-    }
 }
 
-fn free_ports<const N: usize>() -> [u16; N] {
+/// Ports that nobody listens on.
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let held = std::array::from_fn::<_, N, _>(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
     held.map(|listener| listener.local_addr().expect("bound").port())
 }

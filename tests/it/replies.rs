@@ -80,15 +80,19 @@ async fn ask_with(provider: &HttpProvider, message: &Message) -> (Verdict, Strin
     let verdict = provider.classify(message, &reply);
     let shown = format!("{verdict:?}");
     assert!(![NUMBER, CODE, "t0ken", "127.0.0.1"].iter().any(|secret| shown.contains(secret)), "{shown}");
-    let progress = match reply {
+    (verdict, progress(&reply))
+}
+
+/// How far a request got, in a word.
+pub(crate) fn progress(reply: &Reply) -> String {
+    match reply {
         Reply::Answered { status, .. } => format!("answered {status}"),
         Reply::Torn { status, .. } => format!("torn {status}"),
         Reply::Unfit { .. } => "unfit".to_owned(),
         Reply::Refused { status, .. } => format!("refused {status}"),
         Reply::NotSent { .. } => "not sent".to_owned(),
         Reply::InDoubt { .. } => "in doubt".to_owned(),
-    };
-    (verdict, progress)
+    }
 }
 
 async fn ask(provider: &HttpProvider) -> (Verdict, String) {

@@ -187,17 +187,6 @@ impl HttpProvider {
         }
     }
 
-    /// The channels that it carries: those of its definition that its settings are enough for.
-    pub fn channels(&self) -> impl Iterator<Item = Channel> {
-        self.lines.keys().copied()
-    }
-
-    /// Its definition.
-    #[must_use]
-    pub const fn definition(&self) -> &Arc<Definition> {
-        &self.definition
-    }
-
     /// The request for `message`, written at `now`.
     ///
     /// # Errors

@@ -3,12 +3,10 @@
 //! It starts in a moment, so each test that kills, freezes or empties one has its own. It goes away with the process,
 //! however that ends (`guard.sh`).
 
-use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::process::CommandExt as _;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mfa_courier::clock::{Clock, Dice};
@@ -18,36 +16,28 @@ use redis::aio::MultiplexedConnection;
 use redis::{Client, Cmd, FromRedisValue};
 use tokio::time::sleep;
 
-use crate::node::eventually;
+use crate::node::{Guarded, eventually, free_ports};
 
 /// A Redis server.
 pub(crate) struct Store {
     dir: PathBuf,
     port: u16,
-    guard: Mutex<Child>,
+    server: Guarded,
 }
 
 impl Store {
     /// One that loses nothing when it is killed; `conf` follows what it is made of.
     pub(crate) async fn start(conf: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("redis-").tempdir().expect("a temporary folder").keep();
-        let port =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|held| held.local_addr()).expect("a port").port();
+        let [port] = free_ports();
         let whole = format!(
             "bind 127.0.0.1\nport {port}\nsave \"\"\nappendonly yes\nmaxmemory-policy noeviction\ndir {}\n{conf}\n",
             dir.display()
         );
         std::fs::write(dir.join("redis.conf"), whole).expect("writable");
-        let guard = Command::new("sh")
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/redis/guard.sh"))
-            .arg(&dir)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .expect("a guard process");
-        let store = Self { dir, port, guard: Mutex::new(guard) };
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/redis/guard.sh");
+        let server = Guarded::by(Command::new("sh").arg(script).arg(&dir), dir.join("pid"));
+        let store = Self { dir, port, server };
         store.restart();
         eventually("Redis listens", async || store.is_listening().then_some(())).await;
         store
@@ -85,24 +75,23 @@ impl Store {
 
     /// Kills it without a farewell.
     pub(crate) async fn kill9(&self) {
-        self.signal("KILL");
+        assert!(self.server.signal("KILL"));
         eventually("Redis is gone", async || (!self.is_listening()).then_some(())).await;
     }
 
     /// Stops it in its tracks; its sockets stay open.
     pub(crate) fn freeze(&self) {
-        self.signal("STOP");
+        assert!(self.server.signal("STOP"));
     }
 
     /// Lets it go on.
     pub(crate) fn thaw(&self) {
-        self.signal("CONT");
+        assert!(self.server.signal("CONT"));
     }
 
     /// Starts it again after [`Store::kill9`], without waiting for it.
     pub(crate) fn restart(&self) {
-        let mut guard = self.guard.lock().expect("not poisoned");
-        writeln!(guard.stdin.as_mut().expect("piped"), "start").expect("a live guard");
+        self.server.start();
     }
 
     /// Takes away what it has on disk.
@@ -120,12 +109,6 @@ impl Store {
 
     fn is_listening(&self) -> bool {
         TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok()
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = std::fs::read_to_string(self.dir.join("pid")).expect("a process");
-        let sent = Command::new("kill").args([&format!("-{name}"), pid.trim()]).status().expect("kill runs");
-        assert!(sent.success());
     }
 }
 

@@ -9,7 +9,6 @@ mod receipts;
 mod several;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -23,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-use crate::node::{Client, Node, eventually};
+use crate::node::{Client, Node, eventually, free_ports};
 
 const OUTCOMES: &str = "test.outcomes";
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mfa-courier");
@@ -91,11 +90,6 @@ max_in_flight = 400
         client.outcomes_queue(OUTCOMES, "outcome.#").await;
         client
     }
-}
-
-fn free_ports<const N: usize>() -> [u16; N] {
-    let taken: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    taken.map(|listener| listener.local_addr().expect("an address").port())
 }
 
 /// A running worker.
