@@ -411,7 +411,7 @@ impl Client {
 
 #[async_trait]
 impl Outbox for Client {
-    async fn publish(&self, publication: Publication) -> Result<(), PublishError> {
+    async fn publish(&self, publication: &Publication) -> Result<(), PublishError> {
         // A confirm takes its time: others run meanwhile.
         tokio::task::yield_now().await;
         let mut state = self.broker.lock();
@@ -419,14 +419,14 @@ impl Outbox for Client {
         if !alive.load(Ordering::Acquire) {
             return Err(PublishError::Unavailable("the session is gone".to_owned()));
         }
-        let trouble = state.troubles.as_mut().map_or(Trouble::None, |troubles| troubles(&publication));
+        let trouble = state.troubles.as_mut().map_or(Trouble::None, |troubles| troubles(publication));
         let stored_times = match trouble {
             Trouble::None | Trouble::ConfirmLost => 1,
             Trouble::Doubled => 2,
             Trouble::SessionLost | Trouble::Refused => 0,
         };
         for _ in 0..stored_times {
-            state.store(&publication);
+            state.store(publication);
         }
         drop(state);
         self.broker.wake.notify_waiters();

@@ -254,7 +254,7 @@ pub enum PublishError {
 #[async_trait]
 pub trait Outbox: Send + Sync {
     /// Publishes and waits for the broker's confirm. Many may be under way at once. Bounded in time.
-    async fn publish(&self, publication: Publication) -> Result<(), PublishError>;
+    async fn publish(&self, publication: &Publication) -> Result<(), PublishError>;
 
     /// Writes out what was settled and hangs up: the last act of a link, after which nothing is published and every
     /// envelope is void. Bounded in time.

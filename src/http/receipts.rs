@@ -83,7 +83,7 @@ async fn receive(
     let told = Told { handle: callback.handle, attempt: callback.attempt, status, code: news.code, at: now };
     let outbox = door.outbox.borrow().clone();
     let published = match outbox {
-        Some(outbox) => outbox.publish(told.publication(Route::Signals)).await.map_err(|why| why.to_string()),
+        Some(outbox) => outbox.publish(&told.publication(Route::Signals)).await.map_err(|why| why.to_string()),
         None => Err("there is no connection yet".to_owned()),
     };
     match published {

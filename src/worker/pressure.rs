@@ -43,25 +43,8 @@ pub struct Pressure {
 /// How many changes of circuits wait for a listener that is slow; it misses the oldest beyond them.
 const CHANGES_KEPT: usize = 256;
 
-/// The right to have one more request open at a provider.
-pub struct Permit {
-    held: Option<OwnedSemaphorePermit>,
-    provider: Arc<str>,
-    open: Arc<Semaphore>,
-    of: u32,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        drop(self.held.take());
-        report_in_flight(&self.provider, &self.open, self.of);
-    }
-}
-
-fn report_in_flight(provider: &Arc<str>, open: &Semaphore, of: u32) {
-    let free = u32::try_from(open.available_permits()).unwrap_or(u32::MAX);
-    metrics::in_flight(provider, of.saturating_sub(free));
-}
+/// The right to have one more request open at a provider; given back when dropped.
+pub struct Permit(#[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>);
 
 impl Pressure {
     /// All lanes free, all circuits closed. `in_flight` is per provider; `sleepers` bounds how many
@@ -127,23 +110,14 @@ impl Pressure {
 
     /// Waits at most `patience` for the right to open one more request.
     pub async fn permit(&self, provider: &Arc<str>, patience: Duration) -> Option<Permit> {
-        let Some((open, of)) = self.permits.get(provider).map(|(open, of)| (Arc::clone(open), *of)) else {
-            return Some(Permit {
-                held: None,
-                provider: Arc::clone(provider),
-                open: Arc::new(Semaphore::new(0)),
-                of: 0,
-            });
-        };
-        let held = if let Ok(held) = Arc::clone(&open).try_acquire_owned() {
-            held
-        } else {
-            // Whoever waits holds a message: only as many wait as there are places to sleep.
-            let _place = self.sleeper()?;
-            tokio::time::timeout(patience, Arc::clone(&open).acquire_owned()).await.ok()?.ok()?
-        };
-        report_in_flight(provider, &open, of);
-        Some(Permit { held: Some(held), provider: Arc::clone(provider), open, of })
+        let Some((open, _)) = self.permits.get(provider) else { return Some(Permit(None)) };
+        if let Ok(held) = Arc::clone(open).try_acquire_owned() {
+            return Some(Permit(Some(held)));
+        }
+        // Whoever waits holds a message: only as many wait as there are places to sleep.
+        let _place = self.sleeper()?;
+        let held = tokio::time::timeout(patience, Arc::clone(open).acquire_owned()).await.ok()?.ok()?;
+        Some(Permit(Some(held)))
     }
 
     /// Asks the circuit; on [`Admission::Pass`] the answer is to be reported by [`Pressure::learn`], or
@@ -221,8 +195,12 @@ impl Pressure {
         metrics::rate_limited(&hop.provider, "provider");
     }
 
-    /// Reports every circuit's state.
+    /// Reports every circuit's state, and how many requests are open.
     pub fn report(&self, now: Timestamp) {
+        for (provider, (open, of)) in &self.permits {
+            let free = u32::try_from(open.available_permits()).unwrap_or(u32::MAX);
+            metrics::in_flight(provider, of.saturating_sub(free));
+        }
         for (provider, country, state) in lock(&self.health).states(now) {
             metrics::provider_state(provider, country, state);
         }

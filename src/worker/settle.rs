@@ -52,7 +52,7 @@ impl Letter {
     pub(super) async fn ack(self, desk: &Desk) {
         if let Some((why, copy)) = self.copy.map(|copy| *copy) {
             metrics::quarantined(why);
-            desk.publish(copy).await;
+            desk.publish(&copy).await;
         }
         self.envelope.ack();
     }
@@ -65,15 +65,15 @@ impl Letter {
 
 impl Desk {
     /// Publishes until the broker has it.
-    pub(super) async fn publish(&self, publication: Publication) {
+    pub(super) async fn publish(&self, publication: &Publication) {
         self.publish_unless(|| false, publication).await;
     }
 
     /// Publishes until the broker has it, or it is `needless`; says whether the broker has it.
-    async fn publish_unless(&self, needless: impl Fn() -> bool + Send, publication: Publication) -> bool {
+    async fn publish_unless(&self, needless: impl Fn() -> bool + Send, publication: &Publication) -> bool {
         let mut wait = FIRST_WAIT;
         while !needless() {
-            match self.tools.outbox.publish(publication.clone()).await {
+            match self.tools.outbox.publish(publication).await {
                 Ok(()) => return true,
                 Err(why) => {
                     let id = publication.properties.message_id.as_deref();
@@ -89,7 +89,7 @@ impl Desk {
     /// Says a last word: its interims, the final outcome, the copies that were asked for.
     pub(super) async fn say(&self, word: &Word) {
         for publication in word.interims.iter().chain([&word.last]) {
-            self.publish(publication.clone()).await;
+            self.publish(publication).await;
             self.copy_to(word.reply_to.as_deref(), publication).await;
         }
     }
@@ -98,7 +98,7 @@ impl Desk {
     async fn copy_to(&self, reply_to: Option<&str>, publication: &Publication) {
         let Some(queue) = reply_to else { return };
         let copy = Publication { route: Route::Reply(queue.to_owned()), ..publication.clone() };
-        match self.tools.outbox.publish(copy).await {
+        match self.tools.outbox.publish(&copy).await {
             Ok(()) => {}
             Err(PublishError::Unroutable) => metrics::unroutable_reply(),
             Err(why) => tracing::warn!(%why, "could not publish the copy that reply_to asked for"),
@@ -142,7 +142,7 @@ impl Desk {
         let origin = &delivery.challenge().origin;
         for interim in delivery.interims() {
             let publication = wire::outcome(interim, origin);
-            self.publish(publication.clone()).await;
+            self.publish(&publication).await;
             self.copy_to(origin.reply_to.as_deref(), &publication).await;
         }
         let mut parked = Arc::clone(delivery);
@@ -151,7 +151,7 @@ impl Desk {
         }
         let id = parked.challenge().id.clone();
         let job = Job { work: Work::Continued { version, delivery: parked }, seen: None, dead: None, due };
-        self.publish(self.parked(&job)).await;
+        self.publish(&self.parked(&job)).await;
         letter.ack(self).await;
         self.mark_published(&id, version).await;
     }
@@ -166,7 +166,7 @@ impl Desk {
     pub(super) async fn park_again(&self, job: Job, letter: Letter) {
         // Nothing but the message itself is carried on here: where it comes again by itself, that is enough, and
         // every other copy could have copies of its own.
-        if self.publish_unless(|| letter.is_void(), self.parked(&job)).await {
+        if self.publish_unless(|| letter.is_void(), &self.parked(&job)).await {
             letter.envelope.ack();
         }
     }
@@ -276,7 +276,7 @@ impl Desk {
         let Delivered { source, properties, body, envelope, .. } = delivered;
         let copy =
             wire::quarantined(source.as_str(), why, properties, body, now, self.tools.quarantine_ttl, &self.tools.seal);
-        self.publish(copy).await;
+        self.publish(&copy).await;
         envelope.ack();
     }
 
@@ -285,7 +285,7 @@ impl Desk {
         let Letter { envelope, copy } = Letter::with_copy(delivered, why, self.tools.clock.now(), self);
         if let Some((why, copy)) = copy.map(|copy| *copy) {
             metrics::quarantined(why);
-            self.publish(copy).await;
+            self.publish(&copy).await;
         }
         Letter { envelope, copy: None }
     }
@@ -426,7 +426,7 @@ impl Task {
                 let _ = before.await;
             }
             for publication in publications {
-                desk.publish(publication.clone()).await;
+                desk.publish(&publication).await;
                 desk.copy_to(reply_to.as_deref(), &publication).await;
             }
         })));

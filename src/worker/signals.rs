@@ -45,7 +45,7 @@ pub(super) async fn told(desk: &Arc<Desk>, delivered: Delivered) {
             metrics::ledger_error();
             tracing::warn!(%why, "a receipt can't be recorded now; it is parked");
             if now < until {
-                desk.publish(told.publication(Route::Delay(RETRY_DELAY_MS))).await;
+                desk.publish(&told.publication(Route::Delay(RETRY_DELAY_MS))).await;
             }
             letter.ack(desk).await;
         }
@@ -115,7 +115,7 @@ pub(super) async fn record(desk: &Arc<Desk>, id: ChallengeId, fact: Fact, until:
         if now < until {
             let due = now + Duration::from_millis(u64::from(RETRY_DELAY_MS));
             let route = Route::Delay(RETRY_DELAY_MS);
-            desk.publish(parked::signal(&id, &fact, until, due, desk.tools.ledger.epoch(), route)).await;
+            desk.publish(&parked::signal(&id, &fact, until, due, desk.tools.ledger.epoch(), route)).await;
         }
         return letter.ack(desk).await;
     };

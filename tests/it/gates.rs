@@ -148,8 +148,8 @@ struct GatedOutbox {
 
 #[async_trait]
 impl Outbox for GatedOutbox {
-    async fn publish(&self, publication: Publication) -> Result<(), PublishError> {
-        let said = said(&publication);
+    async fn publish(&self, publication: &Publication) -> Result<(), PublishError> {
+        let said = said(publication);
         self.gates.pass(self.worker, Point::BeforePublish(said)).await;
         self.gates.published.lock().unwrap().push(publication.clone());
         let published = self.inner.publish(publication).await;

@@ -305,7 +305,7 @@ impl World {
 
     /// Puts a message where its route leads, as a broker that doubles or a worker of another life would.
     pub(crate) async fn inject(&self, publication: Publication) {
-        self.broker.connect(0).outbox.publish(publication).await.unwrap();
+        self.broker.connect(0).outbox.publish(&publication).await.unwrap();
     }
 
     fn tools(&self, outbox: Arc<dyn mfa_courier::broker::Outbox>, ledger: Arc<dyn Ledger>) -> Tools {

@@ -1,16 +1,15 @@
-//! The [`Outbox`] of RabbitMQ: turns publications into letters for the [`Wire`] of the session of the moment.
+//! The [`Outbox`] of RabbitMQ: addresses publications for the [`Wire`] of the session of the moment.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lapin::types::ShortString;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::properties;
-use super::wire::{Letter, Wire, unavailable};
+use super::wire::{Address, Wire, unavailable};
 use crate::broker::{LinkState, Names, Outbox, Publication, PublishError, Route};
 
 /// How long a publication waits for a session.
@@ -28,14 +27,13 @@ pub(super) struct RabbitOutbox {
 
 #[async_trait]
 impl Outbox for RabbitOutbox {
-    async fn publish(&self, publication: Publication) -> Result<(), PublishError> {
-        let is_reply = matches!(publication.route, Route::Reply(_));
-        let letter = self.letter(publication)?;
+    async fn publish(&self, publication: &Publication) -> Result<(), PublishError> {
+        let address = self.address(&publication.route)?;
         let wire = self.wire().await?;
-        if !is_reply {
-            return wire.publish(letter).await;
+        if !matches!(publication.route, Route::Reply(_)) {
+            return wire.publish(address, publication).await;
         }
-        let outcome = wire.reply(letter).await;
+        let outcome = wire.reply(address, publication).await;
         if matches!(outcome, Err(PublishError::Unroutable)) {
             metrics::counter!("courier_replies_unroutable_total").increment(1);
         }
@@ -67,31 +65,18 @@ impl RabbitOutbox {
         self.wire.borrow().clone().filter(|_| *self.state.borrow() == LinkState::Ready).ok_or_else(|| unavailable(&why))
     }
 
-    fn letter(&self, publication: Publication) -> Result<Letter, PublishError> {
-        let Publication { route, properties, body, expiration } = publication;
-        let (exchange, routing_key) = self.destination(route)?;
-        let short = |text: String| ShortString::try_new(text).map_err(|_| PublishError::Unroutable);
-        Ok(Letter {
-            exchange: short(exchange)?,
-            routing_key: short(routing_key)?,
-            message_id: properties::message_id(&properties).map(str::to_owned),
-            properties: properties::outbound(&properties, expiration),
-            body,
-        })
-    }
-
-    fn destination(&self, route: Route) -> Result<(String, String), PublishError> {
+    fn address<'p>(&'p self, route: &'p Route) -> Result<Address<'p>, PublishError> {
         let names = &self.names;
-        let queue = |name: String| (String::new(), name);
+        let queue = |name: Cow<'p, str>| Address { exchange: "", routing_key: name };
         Ok(match route {
-            Route::Outcome(key) => (names.outcomes_exchange.clone(), key),
-            Route::Challenge(key) => (names.challenges_exchange.clone(), key),
-            Route::Delay(level) => queue(names.delay_queue(level)),
-            Route::Followups => queue(names.followups.clone()),
-            Route::Signals => queue(names.signals.clone()),
-            Route::Quarantine => queue(names.quarantine.clone()),
-            Route::Reply(own) if names.is_own(&own) => return Err(PublishError::Refused),
-            Route::Reply(theirs) => queue(theirs),
+            Route::Outcome(key) => Address { exchange: &names.outcomes_exchange, routing_key: key.into() },
+            Route::Challenge(key) => Address { exchange: &names.challenges_exchange, routing_key: key.into() },
+            Route::Delay(level) => queue(names.delay_queue(*level).into()),
+            Route::Followups => queue((&names.followups).into()),
+            Route::Signals => queue((&names.signals).into()),
+            Route::Quarantine => queue((&names.quarantine).into()),
+            Route::Reply(own) if names.is_own(own) => return Err(PublishError::Refused),
+            Route::Reply(theirs) => queue(theirs.into()),
         })
     }
 }

@@ -3,20 +3,21 @@
 //! Built by [`session`](super::session), used by the [`Outbox`](super::outbox). Guarantees: `Ok` means that the broker
 //! confirmed the message and did not return it; a channel whose confirms can't be trusted any more ends the session.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
-use lapin::{BasicProperties, Channel, Confirmation};
+use lapin::{Channel, Confirmation};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
 use super::fault::Fault;
 use super::line::{Line, bounded};
+use super::properties;
 use super::refusal::OpenError;
-use crate::broker::PublishError;
+use crate::broker::{Publication, PublishError};
 
 /// Several, since the broker handles each channel by a process of its own.
 const CHANNELS: usize = 4;
@@ -25,13 +26,10 @@ const WINDOW: usize = 2_048;
 /// How long the broker may take to confirm.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
 
-/// A message ready for the wire.
-pub(super) struct Letter {
-    pub(super) exchange: ShortString,
-    pub(super) routing_key: ShortString,
-    pub(super) message_id: Option<String>,
-    pub(super) properties: BasicProperties,
-    pub(super) body: Bytes,
+/// Where a publication goes, in AMQP's terms.
+pub(super) struct Address<'p> {
+    pub(super) exchange: &'p str,
+    pub(super) routing_key: Cow<'p, str>,
 }
 
 /// What publishes during one session.
@@ -59,10 +57,10 @@ impl Wire {
     }
 
     /// Publishes on one of the courier's own routes.
-    pub(super) async fn publish(&self, letter: Letter) -> Result<(), PublishError> {
+    pub(super) async fn publish(&self, to: Address<'_>, publication: &Publication) -> Result<(), PublishError> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.channels.len();
         let Some(channel) = self.channels.get(turn) else { return Err(unavailable("it has no channel")) };
-        let outcome = self.confirmed(channel, &letter).await;
+        let outcome = self.confirmed(channel, to, publication).await;
         match &outcome {
             Err(PublishError::Unroutable) => self.astray.notify_one(),
             // A late confirm could be taken for that of another message; while blocked, it is only waited for.
@@ -73,12 +71,12 @@ impl Wire {
     }
 
     /// Publishes to a queue that upstream chose. Best effort.
-    pub(super) async fn reply(&self, letter: Letter) -> Result<(), PublishError> {
+    pub(super) async fn reply(&self, to: Address<'_>, publication: &Publication) -> Result<(), PublishError> {
         let Ok(channel) = tokio::time::timeout(CONFIRM_WITHIN, self.reply_channel()).await else {
             return Err(unavailable("it opens no channel"));
         };
         let channel = channel?;
-        let outcome = self.confirmed(&channel, &letter).await;
+        let outcome = self.confirmed(&channel, to, publication).await;
         if matches!(outcome, Err(PublishError::Unknown(_))) {
             self.replies.lock().await.take();
         }
@@ -94,10 +92,15 @@ impl Wire {
         Ok(slot.insert(channel).clone())
     }
 
-    async fn confirmed(&self, channel: &Channel, letter: &Letter) -> Result<(), PublishError> {
+    async fn confirmed(
+        &self,
+        channel: &Channel,
+        to: Address<'_>,
+        publication: &Publication,
+    ) -> Result<(), PublishError> {
         tokio::select! {
             biased;
-            answer = tokio::time::timeout(CONFIRM_WITHIN, self.exchange(channel, letter)) => match answer {
+            answer = tokio::time::timeout(CONFIRM_WITHIN, self.exchange(channel, to, publication)) => match answer {
                 Ok(answer) => answer,
                 Err(_) => Err(PublishError::Unknown(format!("no confirm within {CONFIRM_WITHIN:?}"))),
             },
@@ -105,26 +108,32 @@ impl Wire {
         }
     }
 
-    async fn exchange(&self, channel: &Channel, letter: &Letter) -> Result<(), PublishError> {
+    async fn exchange(
+        &self,
+        channel: &Channel,
+        to: Address<'_>,
+        publication: &Publication,
+    ) -> Result<(), PublishError> {
         let Ok(_place) = self.window.acquire().await else { return Err(unavailable("it was closed")) };
-        let Letter { exchange, routing_key, properties, body, message_id } = letter;
+        let Publication { properties, body, expiration, .. } = publication;
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let short = |text: &str| ShortString::try_new(text).map_err(|_| PublishError::Unroutable);
+        let (exchange, routing_key) = (short(to.exchange)?, short(&to.routing_key)?);
+        let outbound = properties::outbound(properties, *expiration);
         let number = self.line.returns.begin();
-        let sent = channel.basic_publish(exchange.clone(), routing_key.clone(), options, body, properties.clone());
+        let sent = channel.basic_publish(exchange, routing_key, options, body, outbound);
         let confirm = async { sent.await?.await };
         let unknown = |error: lapin::Error| PublishError::Unknown(error.to_string());
+        let came_back = || {
+            let message_id = properties::message_id(properties);
+            self.line.returns.came_back(number, to.exchange, &to.routing_key, message_id)
+        };
         match confirm.await.map_err(unknown)? {
             Confirmation::Nack(_) => Err(PublishError::Refused),
             Confirmation::NotRequested => Err(PublishError::Unknown("the channel does not confirm".into())),
-            Confirmation::Ack(_) if self.returned(number, letter, message_id.as_deref()) => {
-                Err(PublishError::Unroutable)
-            }
+            Confirmation::Ack(_) if came_back() => Err(PublishError::Unroutable),
             Confirmation::Ack(_) => Ok(()),
         }
-    }
-
-    fn returned(&self, number: u64, letter: &Letter, message_id: Option<&str>) -> bool {
-        self.line.returns.came_back(number, letter.exchange.as_str(), letter.routing_key.as_str(), message_id)
     }
 }
 

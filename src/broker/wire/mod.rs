@@ -71,7 +71,12 @@ pub fn quarantined(
     Publication { route: Route::Quarantine, properties, body, expiration: Some(keep) }
 }
 
-/// Our own types always have a JSON form: maps with string keys and finite numbers.
+/// What most outcomes fit into, in bytes.
+const USUAL_LENGTH: usize = 1_024;
+
+/// Our own types always have a JSON form: maps with string keys and finite numbers. No byte of room is left in it:
+/// what is said last is kept for long.
 fn to_json(value: &impl serde::Serialize) -> Bytes {
-    serde_json::to_vec(value).map(Bytes::from).unwrap_or_default()
+    let mut json = Vec::with_capacity(USUAL_LENGTH);
+    serde_json::to_writer(&mut json, value).map(|()| Bytes::from(json.into_boxed_slice())).unwrap_or_default()
 }

@@ -34,7 +34,7 @@ async fn after_a_kill_the_broker_is_used_within_two_seconds_and_nothing_is_lost(
     rig.becomes("connecting", |state| *state == LinkState::Connecting).await;
     assert!(held.envelope.is_void());
     held.envelope.ack();
-    let failed = rig.link.outbox.publish(publication(Route::Quarantine, b"{}")).await;
+    let failed = rig.link.outbox.publish(&publication(Route::Quarantine, b"{}")).await;
     assert!(matches!(failed, Err(PublishError::Unavailable(_))), "{failed:?}");
 
     node.restart();
@@ -51,7 +51,7 @@ async fn after_a_kill_the_broker_is_used_within_two_seconds_and_nothing_is_lost(
         seen.insert(delivered.body);
         delivered.envelope.ack();
     }
-    rig.link.outbox.publish(publication(Route::Quarantine, b"{}")).await.expect("publishing works again");
+    rig.link.outbox.publish(&publication(Route::Quarantine, b"{}")).await.expect("publishing works again");
     assert!(recorder.handle().render().contains("courier_broker_reconnects_total 1"));
     rig.link.outbox.close().await;
     let client = Client::connect(rig.settings.url.expose()).await;
@@ -67,7 +67,7 @@ async fn a_publication_caught_by_a_kill_is_unknown_or_stored() {
     let publishing = tokio::spawn(async move {
         let mut stored = 0_u32;
         loop {
-            match outbox.publish(publication(Route::Quarantine, b"{}")).await {
+            match outbox.publish(&publication(Route::Quarantine, b"{}")).await {
                 Ok(()) => stored += 1,
                 Err(error) => return (stored, error),
             }
@@ -100,7 +100,7 @@ async fn a_broker_that_freezes_is_noticed_by_its_silence() {
             rig.link.state.wait_for(|state| *state == LinkState::Connecting).await.expect("a live link");
             Clock::instant() - frozen
         },
-        rig.link.outbox.publish(publication(Route::Quarantine, b"{}")),
+        async { rig.link.outbox.publish(&publication(Route::Quarantine, b"{}")).await },
     );
     assert!(noticed < heartbeat * 4, "noticed after {noticed:?}");
     assert!(held.envelope.is_void() && matches!(caught, Err(PublishError::Unknown(_))), "{caught:?}");
@@ -121,16 +121,16 @@ async fn a_broker_short_of_memory_blocks_publications_but_takes_acks() {
     node.alarm(true);
     // The broker only tells those who try.
     let first = rig.link.outbox.clone();
-    let first = tokio::spawn(async move { first.publish(publication(Route::Quarantine, b"1")).await });
+    let first = tokio::spawn(async move { first.publish(&publication(Route::Quarantine, b"1")).await });
     let state = rig.becomes("blocked", |state| matches!(state, LinkState::Blocked(_))).await;
     assert_eq!(state, LinkState::Blocked("low on memory".into()));
     held.envelope.ack();
-    let refused = rig.link.outbox.publish(publication(Route::Quarantine, b"2")).await;
+    let refused = rig.link.outbox.publish(&publication(Route::Quarantine, b"2")).await;
     assert!(matches!(&refused, Err(PublishError::Unavailable(why)) if why.contains("low on memory")), "{refused:?}");
 
     node.alarm(false);
     rig.becomes("ready", |state| *state == LinkState::Ready).await;
-    rig.link.outbox.publish(publication(Route::Quarantine, b"3")).await.expect("stored");
+    rig.link.outbox.publish(&publication(Route::Quarantine, b"3")).await.expect("stored");
     let first = first.await.expect("no panic");
     assert!(matches!(first, Ok(()) | Err(PublishError::Unknown(_))), "{first:?}");
     rig.client.depth_becomes(QUARANTINE, 2).await;
@@ -228,7 +228,7 @@ async fn a_lock_that_another_took_ends_the_link() {
     let state = rig.becomes("failed", |state| matches!(state, LinkState::Failed(_))).await;
     assert!(matches!(&state, LinkState::Failed(why) if why.contains(lock)), "{state:?}");
     assert!(rig.link.inbox.next().await.is_none());
-    let publish = rig.link.outbox.publish(publication(Route::Quarantine, b"{}")).await;
+    let publish = rig.link.outbox.publish(&publication(Route::Quarantine, b"{}")).await;
     assert!(matches!(publish, Err(PublishError::Unavailable(_))), "{publish:?}");
 }
 

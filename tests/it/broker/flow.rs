@@ -22,7 +22,7 @@ async fn each_queue_is_read_and_an_ack_is_final() {
     rig.client.publish("mfa.challenges", "challenge.cancelled", persistent(), b"2").await;
     let signal = rig.next().await;
     assert_eq!((signal.source, &*signal.body), (Source::Signals, &b"2"[..]));
-    rig.link.outbox.publish(publication(Route::Followups, b"3")).await.expect("stored");
+    rig.link.outbox.publish(&publication(Route::Followups, b"3")).await.expect("stored");
     let followup = rig.next().await;
     assert_eq!((followup.source, &*followup.body), (Source::Followups, &b"3"[..]));
 
@@ -79,7 +79,7 @@ async fn confirms_are_pipelined() {
         body: Bytes::from(vec![b'x'; 1_000]),
         expiration: None,
     };
-    let results = join_all((0..2_000).map(|n| rig.link.outbox.publish(outcome(n)))).await;
+    let results = join_all((0..2_000).map(async |n| rig.link.outbox.publish(&outcome(n)).await)).await;
     let took = Clock::instant() - started;
     assert!(results.iter().all(Result::is_ok));
     assert!(took < Duration::from_secs(5), "2,000 publications took {took:?}");
@@ -94,7 +94,7 @@ async fn a_wait_comes_back_after_its_level_and_no_longer_one_holds_it_up() {
     let mut rig = Rig::new().await;
     let started = Clock::instant();
     for (level, body) in [(1_600, &b"1600"[..]), (100, b"100"), (400, b"400")] {
-        rig.link.outbox.publish(publication(Route::Delay(level), body)).await.expect("stored");
+        rig.link.outbox.publish(&publication(Route::Delay(level), body)).await.expect("stored");
     }
     for level in [100, 400, 1_600] {
         let back = rig.next().await;
@@ -151,7 +151,7 @@ async fn a_reply_is_best_effort_and_never_goes_to_an_own_queue() {
     let _counting = metrics::set_default_local_recorder(&recorder);
     let rig = Rig::new().await;
     rig.client.classic_queue("answers").await;
-    let reply = |queue: &str| rig.link.outbox.publish(publication(Route::Reply(queue.into()), b"copy"));
+    let reply = async |queue: &str| rig.link.outbox.publish(&publication(Route::Reply(queue.into()), b"copy")).await;
     assert_eq!(reply("answers").await, Ok(()));
     assert_eq!(reply("nowhere").await, Err(PublishError::Unroutable));
     assert_eq!(reply(&"x".repeat(300)).await, Err(PublishError::Unroutable));
@@ -174,7 +174,7 @@ async fn a_return_meets_the_publication_that_came_back_and_no_other() {
         body: Bytes::from_static(b"copy"),
         expiration: None,
     };
-    let results = join_all((0..1_000).map(|n| rig.link.outbox.publish(reply(n)))).await;
+    let results = join_all((0..1_000).map(async |n| rig.link.outbox.publish(&reply(n)).await)).await;
     for (n, result) in results.iter().enumerate() {
         let expected = if n % 10 == 7 { Err(PublishError::Unroutable) } else { Ok(()) };
         assert_eq!(*result, expected, "publication {n}");
@@ -188,8 +188,8 @@ async fn an_own_queue_that_was_deleted_is_declared_again() {
     let gone = "mfa.courier.delay.3200";
     rig.client.channel.queue_delete(gone.into(), QueueDeleteOptions::default()).await.expect("deleted");
     let parked = publication(Route::Delay(3_200), b"{}");
-    assert_eq!(rig.link.outbox.publish(parked.clone()).await, Err(PublishError::Unroutable));
-    eventually("the queue is back", async || rig.link.outbox.publish(parked.clone()).await.ok()).await;
+    assert_eq!(rig.link.outbox.publish(&parked).await, Err(PublishError::Unroutable));
+    eventually("the queue is back", async || rig.link.outbox.publish(&parked).await.ok()).await;
     assert_eq!(*rig.link.state.borrow(), LinkState::Ready);
 }
 
@@ -215,11 +215,11 @@ async fn once_stopped_the_rest_goes_back_and_what_is_in_hand_can_be_finished() {
     assert!(rig.link.inbox.next().await.is_none());
     rig.client.depth_becomes(CHALLENGES, 19).await;
     assert!(!in_hand.envelope.is_void());
-    rig.link.outbox.publish(publication(Route::Quarantine, b"{}")).await.expect("publishing goes on");
+    rig.link.outbox.publish(&publication(Route::Quarantine, b"{}")).await.expect("publishing goes on");
     in_hand.envelope.ack();
     rig.link.outbox.close().await;
     rig.client.depth_becomes(CHALLENGES, 19).await;
-    let closed = rig.link.outbox.publish(publication(Route::Quarantine, b"{}")).await;
+    let closed = rig.link.outbox.publish(&publication(Route::Quarantine, b"{}")).await;
     assert!(matches!(closed, Err(PublishError::Unavailable(_))), "{closed:?}");
 }
 
@@ -256,13 +256,14 @@ async fn a_full_load_flows_through() {
     let (outbox, body) = (rig.link.outbox.clone(), vec![b'x'; 1_000]);
     let publishing = tokio::spawn(async move {
         for chunk in 0..COUNT / 1_000 {
-            let results = join_all((0..1_000).map(|n| {
-                outbox.publish(Publication {
+            let results = join_all((0..1_000).map(async |n| {
+                let publication = Publication {
                     route: Route::Challenge("challenge.requested".into()),
                     properties: Properties { message_id: Some(format!("{chunk}-{n}")), ..Properties::default() },
                     body: body.clone().into(),
                     expiration: None,
-                })
+                };
+                outbox.publish(&publication).await
             }));
             assert!(results.await.iter().all(Result::is_ok));
         }

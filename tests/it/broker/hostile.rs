@@ -227,7 +227,7 @@ async fn republished_messages_carry_nothing_that_the_broker_obeys() {
         ..Properties::default()
     };
     let parked = Publication { route: Route::Followups, properties, body: "{}".into(), expiration: None };
-    rig.link.outbox.publish(parked).await.expect("stored");
+    rig.link.outbox.publish(&parked).await.expect("stored");
     let back = rig.next().await;
     assert_eq!(back.source, Source::Followups);
     assert_eq!(
@@ -252,7 +252,7 @@ async fn bodies_of_any_size_come_whole() {
         delivered.envelope.ack();
     }
     let parked = Publication { body: big.clone().into(), ..publication(Route::Followups, b"") };
-    rig.link.outbox.publish(parked).await.expect("stored");
+    rig.link.outbox.publish(&parked).await.expect("stored");
     assert!(rig.next().await.body == big);
 }
 
@@ -264,7 +264,7 @@ async fn keys_of_any_length_are_read() {
     rig.client.publish("mfa.challenges", &key, persistent(), b"{}").await;
     assert_eq!(rig.next().await.routing_key, key);
     let too_long = publication(Route::Outcome("o".repeat(256)), b"{}");
-    assert!(rig.link.outbox.publish(too_long).await.is_err());
+    assert!(rig.link.outbox.publish(&too_long).await.is_err());
     let fits = publication(Route::Outcome("o".repeat(255)), b"{}");
-    assert!(join_all([rig.link.outbox.publish(fits)]).await[0].is_ok());
+    assert!(join_all([rig.link.outbox.publish(&fits)]).await[0].is_ok());
 }

@@ -60,7 +60,7 @@ pub(crate) struct FarOutbox {
 
 #[async_trait]
 impl Outbox for FarOutbox {
-    async fn publish(&self, publication: Publication) -> Result<(), PublishError> {
+    async fn publish(&self, publication: &Publication) -> Result<(), PublishError> {
         let id = publication.properties.message_id.clone().unwrap_or_default();
         self.way.pass().await;
         let answer = self.outbox.publish(publication).await;
