@@ -19,6 +19,7 @@ use crate::clock::{Clock, Dice};
 use crate::config::{ConfigError, Settings};
 use crate::http::{BindError, Door, Listener, Readiness, health_routes, metrics_routes, receipt_routes};
 use crate::ledger::Ledger;
+use crate::ledger::lanes::FleetLanes;
 use crate::ledger::memory::MemoryLedger;
 use crate::ledger::redis::{RedisLedger, RedisStartError};
 use crate::telemetry::metrics::{Metrics, MetricsError};
@@ -102,13 +103,13 @@ async fn serve(
         let held = hold_ledger(settings, &clock, readiness).await?;
         Ok::<_, RunError>((held, connect(settings).await?))
     };
-    let ((ledger, mut held), link) = tokio::select! {
+    let ((kept, mut held), link) = tokio::select! {
         started = started => started?,
         () = stop.cancelled() => return Ok(()),
     };
     let outbox = Arc::clone(&link.outbox);
     publishing.send_replace(Some(Arc::clone(&outbox)));
-    let worker = worker_with(settings, parts, clock, Arc::clone(&outbox), ledger);
+    let worker = worker_with(settings, parts, clock, Arc::clone(&outbox), kept);
     watchdog::start(worker.pulse(), STANDSTILL);
     tracing::info!(broker = %redacted(settings), "consuming");
     let mut state = link.state.clone();
@@ -187,8 +188,15 @@ async fn connect(settings: &Settings) -> Result<Link, StartError> {
     rabbit::connect(rabbit_settings(settings)).await
 }
 
+/// What workers have in common.
+struct Kept {
+    ledger: Arc<dyn Ledger>,
+    /// Where the ledger is for one worker alone, so are the lanes.
+    lanes: Option<Arc<dyn FleetLanes>>,
+}
+
 /// A ledger, and why it can't be used, whenever that changes.
-type HeldLedger = (Arc<dyn Ledger>, watch::Receiver<Option<String>>);
+type HeldLedger = (Kept, watch::Receiver<Option<String>>);
 
 /// The ledger that the settings name, once it is there.
 async fn hold_ledger(
@@ -202,20 +210,21 @@ async fn hold_ledger(
         return Ok((memory_ledger(clock), state));
     };
     readiness.send_replace(readiness_of(&LinkState::Connecting, Some("connecting")));
-    let ledger = RedisLedger::connect(&redis, clock.clone(), Dice::system()).await?;
+    let ledger = Arc::new(RedisLedger::connect(&redis, clock.clone(), Dice::system()).await?);
     let state = ledger.state();
-    Ok((Arc::new(ledger), state))
+    Ok((Kept { lanes: Some(Arc::clone(&ledger) as Arc<dyn FleetLanes>), ledger }, state))
 }
 
-fn memory_ledger(clock: &Clock) -> Arc<dyn Ledger> {
-    Arc::new(MemoryLedger::new(clock.clone(), LEDGER_CAPACITY, Dice::system().number()))
+fn memory_ledger(clock: &Clock) -> Kept {
+    let ledger = MemoryLedger::new(clock.clone(), LEDGER_CAPACITY, Dice::system().number());
+    Kept { ledger: Arc::new(ledger), lanes: None }
 }
 
 /// A worker of these parts that publishes by `outbox`, with a ledger of its own in memory.
 #[must_use]
 pub fn worker(settings: &Settings, parts: Parts, clock: Clock, outbox: Arc<dyn Outbox>) -> Worker {
-    let ledger = memory_ledger(&clock);
-    worker_with(settings, parts, clock, outbox, ledger)
+    let kept = memory_ledger(&clock);
+    worker_with(settings, parts, clock, outbox, kept)
 }
 
 fn worker_with(
@@ -223,13 +232,17 @@ fn worker_with(
     parts: Parts,
     clock: Clock,
     outbox: Arc<dyn Outbox>,
-    ledger: Arc<dyn Ledger>,
+    Kept { ledger, lanes }: Kept,
 ) -> Worker {
     let (now, mut dice) = (clock.now(), Dice::system());
     // Whoever sleeps holds a message: most of the prefetch stays for those that work.
     let sleepers = usize::from(settings.broker.prefetch / 4).max(1);
+    let mut pressure = Pressure::new(&parts.lanes, &parts.in_flight, settings.health, sleepers, now);
+    if let Some(lanes) = lanes {
+        pressure.share(lanes);
+    }
     Worker::new(Tools {
-        pressure: Pressure::new(&parts.lanes, &parts.in_flight, settings.health, sleepers, now),
+        pressure,
         ledger,
         callbacks: parts.callbacks,
         reader: reader(settings, &mut dice),

@@ -1,7 +1,8 @@
 //! Lanes: may this provider or sender spend one more message, and if not, when.
 //!
 //! A lane gives out slots. The arithmetic is governor's (GCRA); it is asked at the earliest instant it
-//! names, so a slot in the future is reserved exactly and no two messages wait for the same one.
+//! names, so a slot in the future is reserved exactly and no two messages wait for the same one. Where workers share
+//! lanes ([`crate::ledger::lanes`]), [`Pace`] says the same rate to whoever does the arithmetic there.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -26,6 +27,32 @@ pub struct Rate {
     /// At once, after a pause; at least 1.
     pub burst: u32,
 }
+
+impl Rate {
+    /// The same in whole microseconds, rounded so that it is never faster.
+    #[must_use]
+    pub fn pace(self) -> Pace {
+        let period = Duration::try_from_secs_f64(1.0 / self.per_second).unwrap_or(Duration::MAX);
+        let period = u64::try_from(period.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX).clamp(1, LONGEST_PERIOD);
+        let tolerance = period.saturating_mul(u64::from(self.burst.saturating_sub(1))).min(MOST_TOLERANCE);
+        Pace { period, tolerance }
+    }
+}
+
+/// A rate in whole microseconds. Small enough that it can be added to a time of this millennium in an `f64` exactly,
+/// which is all that Lua has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// From one message to the next; zero where nothing is limited.
+    pub period: u64,
+    /// How far the lane may be behind: what a burst takes beyond its first message.
+    pub tolerance: u64,
+}
+
+/// A month.
+const LONGEST_PERIOD: u64 = 30 * 24 * 3_600 * 1_000_000;
+/// 31 years.
+const MOST_TOLERANCE: u64 = 1_000_000_000_000_000;
 
 /// The hand of a clock that a lane turns itself.
 #[derive(Clone, Debug, Default)]
@@ -74,6 +101,7 @@ struct Limiter {
 /// One limited way out: a provider on a channel, or one of its senders.
 #[derive(Debug)]
 struct Lane {
+    rate: Option<Rate>,
     limiter: Option<Limiter>,
     epoch: Timestamp,
     paused_until: Timestamp,
@@ -87,7 +115,7 @@ impl Lane {
             Limiter { governor: RateLimiter::new(quota, tat.clone(), hand.clone()), tat, hand }
         });
         // An hour of slack, so that a clock set back a little does not turn into a lane standing still.
-        Self { limiter, epoch: now - Duration::from_hours(1), paused_until: Timestamp::EPOCH }
+        Self { rate, limiter, epoch: now - Duration::from_hours(1), paused_until: Timestamp::EPOCH }
     }
 
     /// The earliest instant at or after `nanos` at which one more may go; nothing is spent.
@@ -140,6 +168,23 @@ pub struct LaneKey {
     pub sender: Option<Arc<str>>,
 }
 
+/// A lane and what limits it: all that has to be known of it where the fleet's lanes are kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LaneLimit {
+    /// Which one.
+    pub key: LaneKey,
+    /// Without one it only takes pauses.
+    pub rate: Option<Rate>,
+}
+
+impl LaneLimit {
+    /// Its rate in whole microseconds.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        self.rate.map(Rate::pace).unwrap_or_default()
+    }
+}
+
 /// Every lane of this worker.
 #[derive(Debug, Default)]
 pub struct Lanes(HashMap<LaneKey, Lane>);
@@ -148,6 +193,23 @@ impl Lanes {
     /// Adds a lane that `rate` limits; without one it only takes pauses.
     pub fn insert(&mut self, key: LaneKey, rate: Option<Rate>, now: Timestamp) {
         self.0.insert(key, Lane::new(rate, now));
+    }
+
+    /// Adds a lane, unless it is there.
+    pub fn ensure(&mut self, limit: &LaneLimit, now: Timestamp) {
+        self.0.entry(limit.key.clone()).or_insert_with(|| Lane::new(limit.rate, now));
+    }
+
+    /// The lanes of a message by `provider` on `channel` from `sender`; none where none of them is limited.
+    #[must_use]
+    pub fn limits(&self, provider: &Arc<str>, channel: Channel, sender: Option<&Arc<str>>) -> Vec<LaneLimit> {
+        let limit = |sender: Option<&Arc<str>>| {
+            let key = LaneKey { provider: Arc::clone(provider), channel, sender: sender.cloned() };
+            let rate = self.0.get(&key)?.rate;
+            Some(LaneLimit { key, rate })
+        };
+        let limits: Vec<_> = limit(None).into_iter().chain(sender.and_then(|own| limit(Some(own)))).collect();
+        if limits.iter().all(|limit| limit.rate.is_none()) { Vec::new() } else { limits }
     }
 
     /// When one more message may go by `provider` on `channel` from `sender`. Nothing is spent.
@@ -159,11 +221,7 @@ impl Lanes {
         sender: Option<&Arc<str>>,
         now: Timestamp,
     ) -> Timestamp {
-        let mut at = now;
-        for lane in self.of(provider, channel, sender) {
-            at = at.max(lane.timestamp_of(lane.earliest(lane.nanos_at(now))));
-        }
-        at
+        earliest(self.of(provider, channel, sender), now)
     }
 
     /// Takes the next slot for one message, if it comes before `latest`.
@@ -178,18 +236,21 @@ impl Lanes {
         now: Timestamp,
         latest: Timestamp,
     ) -> Result<Timestamp, Timestamp> {
-        let slot = self.earliest(provider, channel, sender, now);
-        if slot >= latest {
-            return Err(slot);
-        }
-        for lane in self.of(provider, channel, sender) {
-            // A lane that is free earlier spends at its own exact instant only where it alone decides; beside
-            // another that decides, it spends when the message really goes.
-            let own = lane.earliest(lane.nanos_at(now));
-            let nanos = if lane.timestamp_of(own) == slot { own } else { lane.earliest(lane.nanos_at(slot)) };
-            lane.spend(nanos);
-        }
-        Ok(slot)
+        reserve(|| self.of(provider, channel, sender), now, latest)
+    }
+
+    /// When the lane has its next slot; at once where there is no such lane.
+    #[must_use]
+    pub fn earliest_of(&self, key: &LaneKey, now: Timestamp) -> Timestamp {
+        earliest(self.0.get(key).into_iter(), now)
+    }
+
+    /// [`Lanes::reserve`] on the lanes of these limits.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn reserve_on(&self, limits: &[LaneLimit], now: Timestamp, latest: Timestamp) -> Result<Timestamp, Timestamp> {
+        reserve(|| limits.iter().filter_map(|limit| self.0.get(&limit.key)), now, latest)
     }
 
     /// Keeps a lane still until `until`: the provider said so.
@@ -206,6 +267,29 @@ impl Lanes {
         let own = sender.and_then(|sender| self.0.get(&key(Some(sender))));
         whole.into_iter().chain(own)
     }
+}
+
+fn earliest<'l>(lanes: impl Iterator<Item = &'l Lane>, now: Timestamp) -> Timestamp {
+    lanes.fold(now, |at, lane| at.max(lane.timestamp_of(lane.earliest(lane.nanos_at(now)))))
+}
+
+fn reserve<'l, I: Iterator<Item = &'l Lane>>(
+    lanes: impl Fn() -> I,
+    now: Timestamp,
+    latest: Timestamp,
+) -> Result<Timestamp, Timestamp> {
+    let slot = earliest(lanes(), now);
+    if slot >= latest {
+        return Err(slot);
+    }
+    for lane in lanes() {
+        // A lane that is free earlier spends at its own exact instant only where it alone decides; beside
+        // another that decides, it spends when the message really goes.
+        let own = lane.earliest(lane.nanos_at(now));
+        let nanos = if lane.timestamp_of(own) == slot { own } else { lane.earliest(lane.nanos_at(slot)) };
+        lane.spend(nanos);
+    }
+    Ok(slot)
 }
 
 #[cfg(test)]
@@ -260,6 +344,33 @@ mod tests {
         assert_eq!(lanes.reserve(&p, Channel::Sms, None, NOW, at(1_000)), Ok(NOW));
         assert_eq!(lanes.reserve(&p, Channel::Sms, None, NOW, at(1_000)), Err(at(1_000)));
         assert_eq!(lanes.reserve(&p, Channel::Sms, None, NOW, at(1_001)), Ok(at(1_000)));
+    }
+
+    #[test]
+    fn a_pace_is_never_faster_than_its_rate_and_small_enough_for_lua() {
+        let pace = |per_second, burst| Rate { per_second, burst }.pace();
+        assert_eq!(pace(300.0, 1), Pace { period: 3_334, tolerance: 0 });
+        assert_eq!(pace(100.0, 100), Pace { period: 10_000, tolerance: 990_000 });
+        assert_eq!(pace(0.5, 2), Pace { period: 2_000_000, tolerance: 2_000_000 });
+        for (per_second, burst) in [(1e9, 1), (1e-9, u32::MAX), (f64::MIN_POSITIVE, 0)] {
+            let Pace { period, tolerance } = pace(per_second, burst);
+            let year_2100 = 4_102_444_800_000_000;
+            assert!(period >= 1 && year_2100 + period + tolerance < 1 << 53, "{per_second} {period} {tolerance}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_limited_has_limits() {
+        let rate = Some(Rate { per_second: 1.0, burst: 1 });
+        let senders = |lanes: (Lanes, Arc<str>, Arc<str>), sender: bool| {
+            let (lanes, p, from) = lanes;
+            let limits = lanes.limits(&p, Channel::Sms, sender.then_some(&from));
+            limits.into_iter().map(|limit| (limit.key.sender, limit.rate)).collect::<Vec<_>>()
+        };
+        assert_eq!(senders(lanes(None, None), true), []);
+        assert_eq!(senders(lanes(None, rate), false), [], "from another sender");
+        assert_eq!(senders(lanes(None, rate), true), [(None, None), (Some("+1".into()), rate)], "pauses hold for both");
+        assert_eq!(senders(lanes(rate, None), false), [(None, rate)]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The broker stores challenges; the ledger makes copies of them harmless. Every write of an owner is a
 //! compare-and-set on ([`Version`], number of facts); facts are appended by compare-and-set and change
 //! neither lineage nor step. [`suite`] holds what every ledger must do; [`memory`] serves one worker, [`redis`] any number.
+//! [`lanes`] are what the workers of one ledger share beside its records.
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::delivery::version::Version;
 use crate::delivery::{Delivery, Fact};
 
+pub mod lanes;
 pub mod memory;
 pub mod redis;
 pub mod suite;

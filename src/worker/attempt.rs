@@ -1,4 +1,5 @@
-//! One attempt: slot, permit, circuit, the right to send, the request, and what its answer means.
+//! One attempt: slot, permit, circuit, the right to send, the request, and what its answer means. Slots that the fleet
+//! shares are [`super::slot`]'s.
 
 use std::time::Duration;
 
@@ -84,12 +85,12 @@ impl Task {
         let hop = self.delivery.hop(index).clone();
         let (permit, admitted) = match self.pace(index, &hop).await {
             Ok(paced) => paced,
-            Err(why) => {
+            Err(event) => {
                 // Facts may have come while it slept.
                 return match self.refresh().await {
                     Claim::Lost => None,
                     Claim::Gone => self.after(Claim::Gone),
-                    Claim::Held | Claim::FactsMoved => Some(Event::Blocked { hop: index, why }),
+                    Claim::Held | Claim::FactsMoved => Some(event),
                 };
             }
         };
@@ -118,40 +119,47 @@ impl Task {
             claim => return self.after(claim),
         }
         self.report_fallback(hop);
-        if right.has_lapsed() || self.now() + LEAST_TIME > self.delivery.challenge().expires_at {
+        let too_late = self.now() + LEAST_TIME > self.delivery.challenge().expires_at;
+        if right.has_lapsed() || too_late || self.missed_its_slot(hop, now) {
             return Some(Event::Blocked { hop: index, why: Blocked::NotWritten });
         }
         let verdict = self.send(hop, message, timeout).await;
         let at = self.now();
-        self.account(hop, &verdict, at.since(now), (admitted, at));
+        let pause = self.account(hop, &verdict, at.since(now), (admitted, at));
+        if let Some(lasting) = pause {
+            self.pause_fleet(hop, verdict.scope, lasting).await;
+        }
         Some(Event::Answered { verdict, at, segments })
     }
 
     /// Slot, permit, circuit: in this order, so that whoever waits for a slot starves nobody of a permit.
-    async fn pace(&self, index: usize, hop: &Hop) -> Result<(Permit, Timestamp), Blocked> {
+    async fn pace(&self, index: usize, hop: &Hop) -> Result<(Permit, Timestamp), Event> {
+        let blocked = |why| Event::Blocked { hop: index, why };
         let pressure = &self.desk.tools.pressure;
         let (now, expires_at) = (self.now(), self.delivery.challenge().expires_at);
         if !self.delivery.holds_slot(index, now) {
-            let slot = pressure.reserve(hop, now, expires_at - LEAST_TIME).map_err(Blocked::SlotAt)?;
+            let slot = self.slot(index, hop, expires_at - LEAST_TIME).await?;
+            let now = self.now();
             if slot > now {
                 metrics::rate_limited(&hop.provider, "lane");
-                let place = self.desk.place_to_sleep(slot, now).ok_or(Blocked::SlotReserved(slot))?;
+                let reserved = || blocked(Blocked::SlotReserved(slot));
+                let place = self.desk.place_to_sleep(slot, now).ok_or_else(reserved)?;
                 self.desk.sleep(&self.delivery.challenge().id, slot).await;
                 drop(place);
                 if self.now() < slot {
-                    return Err(Blocked::SlotReserved(slot));
+                    return Err(reserved());
                 }
             }
         }
         let patience = PATIENCE.min(expires_at.since(self.now()));
         let permit = pressure.permit(&hop.provider, patience).await.ok_or_else(|| {
             metrics::rate_limited(&hop.provider, "in_flight");
-            Blocked::SlotAt(self.now() + PATIENCE + self.spread())
+            blocked(Blocked::SlotAt(self.now() + PATIENCE + self.spread()))
         })?;
         let now = self.now();
         match pressure.admit(&hop.provider, country(&self.delivery, hop), now) {
             Admission::Pass => Ok((permit, now)),
-            Admission::OpenUntil(until) => Err(Blocked::CircuitOpen(until + self.spread() / 4)),
+            Admission::OpenUntil(until) => Err(blocked(Blocked::CircuitOpen(until + self.spread() / 4))),
         }
     }
 
@@ -217,14 +225,22 @@ impl Task {
         provider.classify(&message, &reply)
     }
 
-    /// Health, lanes, figures and the log line of an answer.
-    fn account(&mut self, hop: &Hop, verdict: &Verdict, took: Duration, (begun, at): (Timestamp, Timestamp)) {
+    /// Health, lanes, figures and the log line of an answer; says how long its lane pauses, where it does.
+    fn account(
+        &mut self,
+        hop: &Hop,
+        verdict: &Verdict,
+        took: Duration,
+        (begun, at): (Timestamp, Timestamp),
+    ) -> Option<Duration> {
         let desk = std::sync::Arc::clone(&self.desk);
         let country = country(&self.delivery, hop);
         desk.tools.pressure.learn(hop, country, verdict, (begun, at), &mut self.dice);
-        if verdict.result == AttemptResult::Throttled {
+        let pause = (verdict.result == AttemptResult::Throttled).then(|| {
             let tries = 1;
-            let wait = backoff::after_throttled(&desk.tools.policy.retry, tries, verdict.retry_after, &mut self.dice);
+            backoff::after_throttled(&desk.tools.policy.retry, tries, verdict.retry_after, &mut self.dice)
+        });
+        if let Some(wait) = pause {
             desk.tools.pressure.pause(hop, verdict.scope, at + wait);
         }
         metrics::attempt(&hop.provider, hop.channel, country, verdict.result, took);
@@ -238,6 +254,7 @@ impl Task {
             took_ms = took.as_millis(),
             "attempt answered"
         );
+        pause
     }
 
     fn report_fallback(&self, to: &Hop) {

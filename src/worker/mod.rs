@@ -32,6 +32,7 @@ pub mod pressure;
 mod recent;
 mod settle;
 mod signals;
+mod slot;
 mod turns;
 
 use pressure::Pressure;

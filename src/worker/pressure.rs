@@ -1,6 +1,7 @@
 //! The shared state that attempts press against: lanes, circuits, permits, and places to sleep.
 //!
-//! The arithmetic is [`crate::guard`]'s; here it is put behind locks that are never held over I/O.
+//! The arithmetic is [`crate::guard`]'s; here it is put behind locks that are never held over I/O. Where workers share
+//! their lanes, [`fleet`] asks for slots, and the lanes here hold what is known of the answers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,8 +16,13 @@ use crate::delivery::verdict::{AttemptResult, Scope, Verdict};
 use crate::delivery::{Condition, Delivery};
 use crate::guard::health::{Admission, Change, CircuitState, Health, HealthPolicy};
 use crate::guard::quota::{LaneKey, Lanes, Rate};
+use crate::ledger::lanes::FleetLanes;
 use crate::phone::Country;
 use crate::telemetry::metrics;
+
+mod fleet;
+
+pub use fleet::FleetSlot;
 
 /// How one provider is limited on one channel.
 #[derive(Clone, Debug)]
@@ -38,6 +44,7 @@ pub struct Pressure {
     permits: HashMap<Arc<str>, (Arc<Semaphore>, u32)>,
     sleepers: Arc<Semaphore>,
     changes: broadcast::Sender<Change>,
+    fleet: Option<Arc<dyn FleetLanes>>,
 }
 
 /// How many changes of circuits wait for a listener that is slow; it misses the oldest beyond them.
@@ -74,6 +81,7 @@ impl Pressure {
             permits: in_flight.iter().map(permit).collect(),
             sleepers: Arc::new(Semaphore::new(sleepers)),
             changes: broadcast::Sender::new(CHANGES_KEPT),
+            fleet: None,
         }
     }
 
@@ -98,7 +106,7 @@ impl Pressure {
         delivery.plan().map(condition).collect()
     }
 
-    /// Takes the next slot for a hop, if it comes before `latest`.
+    /// Takes the next slot for a hop in this worker's own lanes, if it comes before `latest`.
     pub fn reserve(&self, hop: &Hop, now: Timestamp, latest: Timestamp) -> Result<Timestamp, Timestamp> {
         lock(&self.lanes).reserve(&hop.provider, hop.channel, hop.sender.as_ref(), now, latest)
     }
@@ -186,12 +194,7 @@ impl Pressure {
 
     /// Keeps a lane still until `until`, as its provider asked.
     pub fn pause(&self, hop: &Hop, scope: Scope, until: Timestamp) {
-        let sender = match scope {
-            Scope::Sender => hop.sender.clone(),
-            Scope::Provider | Scope::Country => None,
-        };
-        let key = LaneKey { provider: Arc::clone(&hop.provider), channel: hop.channel, sender };
-        lock(&self.lanes).pause(&key, until);
+        lock(&self.lanes).pause(&lane_of(hop, scope), until);
         metrics::rate_limited(&hop.provider, "provider");
     }
 
@@ -219,6 +222,15 @@ fn report(change: &Change) {
             tracing::info!(provider, scope = country, destination, why = change.why, "circuit closed");
         }
     }
+}
+
+/// The lane that a throttling answer of this scope is about.
+fn lane_of(hop: &Hop, scope: Scope) -> LaneKey {
+    let sender = match scope {
+        Scope::Sender => hop.sender.clone(),
+        Scope::Provider | Scope::Country => None,
+    };
+    LaneKey { provider: Arc::clone(&hop.provider), channel: hop.channel, sender }
 }
 
 /// The country that a hop of `delivery` leads to.

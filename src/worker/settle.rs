@@ -20,7 +20,7 @@ use crate::ledger::{Appended, Entry, Expected, Phase, Record, Word, Written};
 use crate::telemetry::metrics;
 
 /// The first and the longest wait before something is tried again that has to succeed.
-const FIRST_WAIT: Duration = Duration::from_millis(50);
+pub(super) const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// A message to be settled, and the copy of it that goes to quarantine first, if one has to.
@@ -377,7 +377,7 @@ impl Desk {
         }
     }
 
-    async fn ledger_failed(&self, why: &crate::ledger::LedgerError, wait: &mut Duration) {
+    pub(super) async fn ledger_failed(&self, why: &crate::ledger::LedgerError, wait: &mut Duration) {
         metrics::ledger_error();
         tracing::warn!(%why, "the ledger failed; trying again");
         tokio::time::sleep(*wait).await;

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 /// The longest that making a connection may take, all questions included.
 const CONNECT: Duration = Duration::from_secs(2);
 /// The longest that one answer may take.
-const ANSWER: Duration = Duration::from_secs(1);
+pub(super) const ANSWER: Duration = Duration::from_secs(1);
 
 /// Why there is no connection.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The ledger of any number of workers: Redis or Valkey, one server or one that replicas stand by for.
 //!
-//! One hash for each challenge, changed by scripts alone, which Redis runs whole; each goes with its time to live.
+//! One hash for each challenge, one for each of the fleet's [`lanes`], changed by scripts alone, which Redis runs whole; each goes with its time to live.
 //! [`link`] keeps the connection, [`stored`] says what a record is as bytes. Guarantees: every wait is bounded;
 //! content that was lost, or that an older copy took the place of, is noticed by the next thing asked of it, and
 //! begins a new [`Ledger::epoch`], in which nothing of the older one is seen.
@@ -24,9 +24,11 @@ use crate::challenge::{ChallengeId, Handle};
 use crate::clock::{Clock, Dice, Timestamp};
 use crate::delivery::Fact;
 use crate::delivery::version::Version;
+use crate::guard::quota::{LaneKey, LaneLimit};
 use crate::seal::Seal;
 use crate::secret::Secret;
 
+mod lanes;
 mod life;
 mod link;
 mod scripts;
@@ -76,6 +78,7 @@ struct Inner {
     seal: Arc<Seal>,
     scripts: Scripts,
     life: Mutex<Life>,
+    heard: lanes::Heard,
     clock: Clock,
     dice: Mutex<Dice>,
 }
@@ -141,6 +144,8 @@ async fn keep(inner: Arc<Inner>) {
 enum Subject<'s> {
     Record(&'s ChallengeId),
     Handle(Handle),
+    /// One or two of them.
+    Lanes(&'s [LaneLimit]),
 }
 
 impl Subject<'_> {
@@ -152,8 +157,15 @@ impl Subject<'_> {
             Self::Handle(handle) => {
                 vec![format!("{prefix}handle:{epoch}:{}", BASE64_URL_SAFE_NO_PAD.encode(handle.0))]
             }
+            Self::Lanes(lanes) => lanes.iter().map(|lane| lane_key(prefix, epoch, &lane.key)).collect(),
         }
     }
+}
+
+/// No two lanes have one key, whatever is in the names of providers and senders.
+fn lane_key(prefix: &str, epoch: &str, LaneKey { provider, channel, sender }: &LaneKey) -> String {
+    let sender = sender.as_ref().map(|sender| format!(":{sender}")).unwrap_or_default();
+    format!("{prefix}lane:{epoch}:{channel}:{}:{provider}{sender}", provider.len())
 }
 
 /// A script's answer: a word, the number of writes so far, a record's fields.
@@ -170,6 +182,7 @@ impl Inner {
             seal: Arc::clone(&settings.seal),
             scripts: Scripts::new(),
             life: Mutex::default(),
+            heard: lanes::Heard::default(),
             clock,
             dice: Mutex::new(dice),
         })

@@ -12,6 +12,8 @@ pub(super) struct Scripts {
     pub(super) set_aside: Script,
     pub(super) remember: Script,
     pub(super) find: Script,
+    pub(super) slot: Script,
+    pub(super) pause: Script,
 }
 
 impl Scripts {
@@ -26,6 +28,8 @@ impl Scripts {
             set_aside: within_life(include_str!("set_aside.lua")),
             remember: within_life(include_str!("remember.lua")),
             find: within_life(include_str!("find.lua")),
+            slot: within_life(include_str!("slot.lua")),
+            pause: within_life(include_str!("pause.lua")),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The ledger in Redis: the rules of every ledger, and what is left of them when Redis is gone, slow, full,
 //! emptied, or back as it once was.
 
+mod lanes;
 pub(crate) mod store;
 
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 mod bounds;
 mod calls;
 mod commands;
+mod fleet;
 mod kills;
 mod receipts;
 mod several;

@@ -9,6 +9,8 @@ use mfa_courier::challenge::{ChallengeId, Handle};
 use mfa_courier::clock::{Dice, Timestamp};
 use mfa_courier::delivery::Fact;
 use mfa_courier::delivery::version::Version;
+use mfa_courier::guard::quota::LaneLimit;
+use mfa_courier::ledger::lanes::{FleetLanes, SlotAnswer};
 use mfa_courier::ledger::{Appended, Entry, Expected, Ledger, LedgerError, Record, Written};
 
 use super::history::History;
@@ -41,14 +43,14 @@ impl Way {
 
     async fn there_and_back<T>(
         &self,
-        id: &ChallengeId,
+        id: &str,
         done: impl Future<Output = Result<T, LedgerError>>,
     ) -> Result<T, LedgerError> {
         self.pass().await;
-        self.fail(id.as_str())?;
+        self.fail(id)?;
         let answer = done.await;
         self.pass().await;
-        self.fail(id.as_str())?;
+        self.fail(id)?;
         answer
     }
 }
@@ -73,6 +75,23 @@ impl Outbox for FarOutbox {
     }
 }
 
+/// The lanes that workers share, as far away as their ledger.
+pub(crate) struct FarLanes {
+    pub lanes: Arc<dyn FleetLanes>,
+    pub way: Way,
+}
+
+#[async_trait]
+impl FleetLanes for FarLanes {
+    async fn reserve(&self, lanes: &[LaneLimit], within: Duration) -> Result<SlotAnswer, LedgerError> {
+        self.way.there_and_back("", self.lanes.reserve(lanes, within)).await
+    }
+
+    async fn pause(&self, lane: &LaneLimit, lasting: Duration) -> Result<(), LedgerError> {
+        self.way.there_and_back("", self.lanes.pause(lane, lasting)).await
+    }
+}
+
 pub(crate) struct FarLedger {
     pub ledger: Arc<dyn Ledger>,
     pub way: Way,
@@ -81,23 +100,23 @@ pub(crate) struct FarLedger {
 #[async_trait]
 impl Ledger for FarLedger {
     async fn read(&self, id: &ChallengeId) -> Result<Option<Record>, LedgerError> {
-        self.way.there_and_back(id, self.ledger.read(id)).await
+        self.way.there_and_back(id.as_str(), self.ledger.read(id)).await
     }
 
     async fn write(&self, id: &ChallengeId, expected: Expected, entry: Entry) -> Result<Written, LedgerError> {
-        self.way.there_and_back(id, self.ledger.write(id, expected, entry)).await
+        self.way.there_and_back(id.as_str(), self.ledger.write(id, expected, entry)).await
     }
 
     async fn append(&self, id: &ChallengeId, fact: Fact, keep_until: Timestamp) -> Result<Appended, LedgerError> {
-        self.way.there_and_back(id, self.ledger.append(id, fact, keep_until)).await
+        self.way.there_and_back(id.as_str(), self.ledger.append(id, fact, keep_until)).await
     }
 
     async fn mark_published(&self, id: &ChallengeId, version: Version) -> Result<(), LedgerError> {
-        self.way.there_and_back(id, self.ledger.mark_published(id, version)).await
+        self.way.there_and_back(id.as_str(), self.ledger.mark_published(id, version)).await
     }
 
     async fn remember(&self, handle: Handle, id: &ChallengeId, keep_until: Timestamp) -> Result<(), LedgerError> {
-        self.way.there_and_back(id, self.ledger.remember(handle, id, keep_until)).await
+        self.way.there_and_back(id.as_str(), self.ledger.remember(handle, id, keep_until)).await
     }
 
     async fn find(&self, handle: Handle) -> Result<Option<ChallengeId>, LedgerError> {

@@ -224,7 +224,8 @@ impl Check<'_> {
         let window = Duration::from_secs(1);
         for (n, from) in at.iter().enumerate() {
             let sent = at[n..].iter().take_while(|later| later.since(*from) < window).count();
-            let lanes = self.history.lives.iter().filter(|life| life.from <= *from + window).count();
+            let lives = self.history.lives.iter().filter(|life| life.from <= *from + window).count();
+            let lanes = if self.history.is_lane_shared { 1 } else { lives };
             #[expect(clippy::cast_precision_loss, reason = "small numbers")]
             let most =
                 (f64::from(rate.burst) + rate.per_second * (window + *jitter).as_secs_f64()).ceil() * lanes as f64;

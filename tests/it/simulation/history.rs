@@ -76,6 +76,8 @@ pub(crate) struct History {
     pub skew: Duration,
     /// The limited lane, and how long a request may take from its slot to the provider.
     pub lane: Option<(String, Rate, Duration)>,
+    /// Whether all workers together keep to that rate; else each life of a worker does by itself.
+    pub is_lane_shared: bool,
     pub asked: BTreeMap<String, Asked>,
     pub requests: Vec<Request>,
     pub heard: Vec<Heard>,

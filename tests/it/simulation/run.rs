@@ -10,11 +10,13 @@ use mfa_courier::challenge::ChallengeId;
 use mfa_courier::clock::{Clock, Dice, Timestamp};
 use mfa_courier::delivery::SLOT_KEEPS;
 use mfa_courier::delivery::policy::Policy;
+use mfa_courier::ledger::lanes::FleetLanes;
+use mfa_courier::ledger::lanes::memory::MemoryLanes;
 use mfa_courier::ledger::memory::MemoryLedger;
 use mfa_courier::ledger::{Ledger, Phase};
 use mfa_courier::worker::{Ended, Tools};
 
-use super::around::{FarLedger, FarOutbox, Way};
+use super::around::{FarLanes, FarLedger, FarOutbox, Way};
 use super::history::{History, Life, Request, Rest};
 use super::plan::{Ask, Kind, LIMITED, Odds, Plan, Step};
 use crate::world::{BEGIN, Sent, World, reader};
@@ -40,6 +42,8 @@ struct Simulation {
     seats: [Option<usize>; 2],
     /// The ledger of the worker that lives, where it dies with it.
     mortal: Arc<MemoryLedger>,
+    /// The lanes that two workers share. They stay when the ledger is emptied: those who asked before know them.
+    lanes: Option<Arc<dyn FleetLanes>>,
     begin: tokio::time::Instant,
 }
 
@@ -53,6 +57,7 @@ impl Simulation {
             is_traced: std::env::var_os("COURIER_SIM_ID").is_some(),
             skew: Duration::from_millis(plan.skew[0].unsigned_abs() + plan.skew[1].unsigned_abs()),
             lane: plan.limits.rate.map(|rate| (LIMITED.0.to_owned(), rate, jitter(&plan))),
+            is_lane_shared: plan.is_for_two(),
             ..History::default()
         };
         let history = Arc::new(Mutex::new(history));
@@ -60,7 +65,9 @@ impl Simulation {
         watch(&world.broker, &world.clock, &history);
         break_publishing(&world.broker, &plan);
         let mortal = Arc::new(MemoryLedger::new(world.clock.clone(), 100_000, plan.seed));
-        Self { plan, world, history, seats: [None; 2], mortal, begin: Clock::instant() }
+        let shared = || Arc::new(MemoryLanes::new(world.clock.clone())) as Arc<dyn FleetLanes>;
+        let lanes = plan.is_for_two().then(shared);
+        Self { plan, world, history, seats: [None; 2], mortal, lanes, begin: Clock::instant() }
     }
 
     async fn play(mut self) -> History {
@@ -148,7 +155,8 @@ impl Simulation {
             Kind::MortalLedger => Arc::clone(&self.mortal),
             Kind::OneWorker | Kind::TwoWorkers | Kind::EmptiedLedger => Arc::clone(&self.world.ledger),
         };
-        let life = self.world.start_worker_with(|tools| go_far(tools, &plan, seat, ledger, &history));
+        let lanes = self.lanes.clone();
+        let life = self.world.start_worker_with(|tools| go_far(tools, &plan, seat, (ledger, lanes), &history));
         self.history.lock().unwrap().lives.push(Life { from: now, until: None, killed: None, ended: None });
         self.seats[seat] = Some(life);
     }
@@ -262,7 +270,13 @@ fn providers(plan: Arc<Plan>, history: Arc<Mutex<History>>) -> impl FnMut(&Sent)
 }
 
 /// Puts a worker's ledger and broker far away, and its clock off.
-fn go_far(tools: &mut Tools, plan: &Plan, seat: usize, ledger: Arc<MemoryLedger>, history: &Arc<Mutex<History>>) {
+fn go_far(
+    tools: &mut Tools,
+    plan: &Plan,
+    seat: usize,
+    (ledger, lanes): (Arc<MemoryLedger>, Option<Arc<dyn FleetLanes>>),
+    history: &Arc<Mutex<History>>,
+) {
     let way = |takes, fails, salt| Way {
         takes,
         fails,
@@ -273,6 +287,9 @@ fn go_far(tools: &mut Tools, plan: &Plan, seat: usize, ledger: Arc<MemoryLedger>
         (way(plan.ledger_takes, plan.odds.ledger, 0x1ed6), way(plan.broker_takes, 0.0, 0x0b0c));
     let outbox: Arc<dyn Outbox> = Arc::clone(&tools.outbox);
     tools.outbox = Arc::new(FarOutbox { outbox, way: to_broker });
+    if let Some(lanes) = lanes {
+        tools.pressure.share(Arc::new(FarLanes { lanes, way: way(plan.ledger_takes, plan.odds.ledger, 0x1a9e) }));
+    }
     tools.ledger = Arc::new(FarLedger { ledger, way: to_ledger });
     tools.clock = Clock::starting_at(tools.clock.now());
     tools.clock.skew_by(plan.skew[seat]);
