@@ -26,7 +26,6 @@
 //! | anything else | taken at once |
 //!
 //! Where the request says where, a message that was taken has receipts: `receipts` says which by which number.
-//!
 //! A device's token that `fcm` gets decides likewise, or by a code at its end, as `device:UNREGISTERED` does.
 //!
 //! Everything received is kept, up to a bound, so that a test can check what was sent and how often.
@@ -66,6 +65,7 @@ mod vonage;
 mod webhook;
 
 pub use fcm::{PROJECT_ID, service_account};
+pub use receipts::{Answers, ReceiptCount};
 pub use twilio::{ACCOUNT_SID, AUTH_TOKEN};
 pub use vonage::{API_KEY, API_SECRET, APPLICATION_ID, SIGNATURE_SECRET, VONAGE_PRIVATE_KEY, VONAGE_PUBLIC_KEY};
 pub use webhook::SIGNING_SECRET;
@@ -242,6 +242,7 @@ struct Shared {
     clock: Clock,
     keep: usize,
     stop: CancellationToken,
+    post: receipts::Post,
     state: Mutex<Book>,
 }
 
@@ -288,7 +289,8 @@ impl Simulator {
         let listener = TcpListener::bind(settings.listen).await?;
         let addr = listener.local_addr()?;
         let stop = CancellationToken::new();
-        let shared = Arc::new(Shared { clock, keep: settings.keep, stop, state: Mutex::default() });
+        let post = receipts::Post::new(clock.clone(), stop.clone());
+        let shared = Arc::new(Shared { clock, keep: settings.keep, stop, post, state: Mutex::default() });
         let routes = routes().with_state(Arc::clone(&shared)).into_make_service_with_connect_info::<Cord>();
         let stopped = shared.stop.clone().cancelled_owned();
         let serving = axum::serve(Connections(listener), routes).with_graceful_shutdown(stopped);
@@ -376,8 +378,7 @@ impl Shared {
         };
         let (id, mode) = self.note(wire, provider, &told, request.now);
         if let Some((teller, address)) = wire.teller().zip(told.callback.filter(|_| mode.takes())) {
-            let about = (id, told.to.clone(), address);
-            tokio::spawn(receipts::send(teller, self.clock.clone(), self.stop.clone(), about));
+            self.post.tell(teller, id, &told.to, address).await;
         }
         self.play(wire, mode, id, &told.to, &cord).await
     }

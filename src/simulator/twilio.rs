@@ -84,12 +84,12 @@ impl Messages {
         let status = match line.says {
             Says::Sent => "sent",
             Says::Delivered => "delivered",
-            Says::Undelivered => "undelivered",
+            Says::Undelivered | Says::NoAnswer | Says::Machine => "undelivered",
         };
         let sid = format!("SM{id:032x}");
         let mut fields = vec![("AccountSid", ACCOUNT_SID), ("MessageSid", &sid), ("MessageStatus", status)];
         fields.extend(line.code.as_deref().map(|code| ("ErrorCode", code)));
-        signed(fields, address, line.forged)
+        signed(fields, address, line.is_signed_by_a_stranger())
     }
 }
 
@@ -150,13 +150,15 @@ impl Calls {
     fn receipt(id: u64, line: &Line, address: &str, _: Timestamp) -> Option<Written> {
         let status = match line.says {
             Says::Sent => "ringing",
-            Says::Delivered => "in-progress",
+            // It is not asked whether that is a machine.
+            Says::Delivered | Says::Machine => "in-progress",
             Says::Undelivered => "busy",
+            Says::NoAnswer => "no-answer",
         };
         let sid = format!("CA{id:032x}");
         let mut fields = vec![("AccountSid", ACCOUNT_SID), ("CallSid", &sid), ("CallStatus", status)];
         fields.extend(line.code.as_deref().map(|code| ("SipResponseCode", code)));
-        signed(fields, address, line.forged)
+        signed(fields, address, line.is_signed_by_a_stranger())
     }
 }
 

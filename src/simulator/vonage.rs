@@ -108,14 +108,14 @@ impl Messages {
         let status = match line.says {
             Says::Sent => "buffered",
             Says::Delivered => "delivered",
-            Says::Undelivered => "failed",
+            Says::Undelivered | Says::NoAnswer | Says::Machine => "failed",
         };
         let (id, seconds) = (format!("{id:016X}"), (now.as_millis() / 1_000).to_string());
         let code = line.code.as_deref().unwrap_or("0");
         // In the order of their names, as the signature wants them.
         let fields = [("err-code", code), ("messageId", &id), ("status", status), ("timestamp", &seconds)];
         let text: String = fields.iter().flat_map(|(name, value)| ["&", *name, "=", *value]).collect();
-        let secret = if line.forged { "another-secret" } else { SIGNATURE_SECRET };
+        let secret = if line.is_signed_by_a_stranger() { "another-secret" } else { SIGNATURE_SECRET };
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), text.as_bytes());
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.extend_pairs(fields).append_pair("sig", &hex(tag.as_ref()));
@@ -188,6 +188,8 @@ impl Calls {
             Says::Sent => "ringing",
             Says::Delivered => "human",
             Says::Undelivered => "busy",
+            Says::NoAnswer => "unanswered",
+            Says::Machine => "machine",
         };
         let uuid = format!("51330000-0000-4000-8000-{id:012x}");
         let body = json!({"call_uuid": uuid, "status": status, "direction": "outbound"}).to_string();
@@ -196,7 +198,7 @@ impl Calls {
             "iat": now.as_millis() / 1_000, "jti": uuid, "iss": "Vonage", "payload_hash": hash, "api_key": API_KEY,
             "application_id": APPLICATION_ID,
         });
-        let secret = if line.forged { "another-secret" } else { SIGNATURE_SECRET };
+        let secret = if line.is_signed_by_a_stranger() { "another-secret" } else { SIGNATURE_SECRET };
         let key = EncodingKey::from_secret(secret.as_bytes());
         let token = encode(&Header::new(Algorithm::HS256), &claims, &key).ok()?;
         let bearer = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;

@@ -70,10 +70,11 @@ impl Webhook {
         let status = match line.says {
             Says::Sent => "sent",
             Says::Delivered => "delivered",
-            Says::Undelivered => "undelivered",
+            Says::Undelivered | Says::NoAnswer | Says::Machine => "undelivered",
         };
         let body = json!({"status": status, "code": line.code}).to_string();
-        let secret = if line.forged { "whsec_YW5vdGhlci1zZWNyZXQtb2YtMjQtYnl0ZXM=" } else { SIGNING_SECRET };
+        let secret =
+            if line.is_signed_by_a_stranger() { "whsec_YW5vdGhlci1zZWNyZXQtb2YtMjQtYnl0ZXM=" } else { SIGNING_SECRET };
         let (id, seconds) = (format!("gateway-{id}"), now.as_millis() / 1_000);
         let signature = WebhookKey::parse(secret)?.sign(&id, seconds, body.as_bytes());
         let text = |text: &str| HeaderValue::from_str(text).ok();
