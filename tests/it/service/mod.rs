@@ -5,9 +5,11 @@ mod bounds;
 mod calls;
 mod commands;
 mod fleet;
+mod front;
 mod kills;
 mod receipts;
 mod several;
+mod showing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -24,6 +26,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use crate::node::{Client, Node, eventually, free_ports};
+use crate::redis::store::Store;
 
 const OUTCOMES: &str = "test.outcomes";
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mfa-courier");

@@ -7,6 +7,7 @@ use mfa_courier::clock::Clock;
 use mfa_courier::simulator::Simulator;
 use serde_json::{Value, json};
 
+use super::front::{call_back_at, http_port};
 use super::{Courier, Heard, Stage};
 use crate::node::{Node, eventually};
 
@@ -15,11 +16,8 @@ async fn stage() -> (Stage, Courier, String) {
     let stage = Stage::new(Node::shared()).await;
     let config =
         stage.config_with("receipts = true\nreceipt_timeout = \"2s\"", "receipts = true\nreceipt_timeout = \"2s\"");
-    let text = std::fs::read_to_string(&config).expect("there");
-    let listen = text.lines().find_map(|line| line.strip_prefix("listen = \"")).expect("the first is http's");
-    let public = format!("http://{}", listen.trim_end_matches('"'));
-    let keys = format!("[http]\npublic_url = \"{public}\"\ncallback_key = \"a key for the addresses of tests\"");
-    std::fs::write(&config, text.replacen("[http]", &keys, 1)).expect("written");
+    let public = format!("http://127.0.0.1:{}", http_port(&config));
+    call_back_at(&config, &public);
     let courier = Courier::start(&config).await;
     (stage, courier, public)
 }

@@ -7,9 +7,8 @@ use base64::prelude::BASE64_STANDARD;
 use mfa_courier::simulator::Mode;
 use serde_json::Value;
 
-use super::{Courier, Heard, Stage, a_moment, program, publish, received, text};
+use super::{Courier, Heard, Stage, Store, a_moment, program, publish, received, text};
 use crate::node::{Client, Node, eventually};
-use crate::redis::store::Store;
 
 /// A stage, a Redis, a worker on it, and who listens.
 async fn one_worker(answer_after: Duration) -> (Stage, Store, std::path::PathBuf, Courier, Client) {
