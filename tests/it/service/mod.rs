@@ -10,6 +10,7 @@ mod kills;
 mod receipts;
 mod several;
 mod showing;
+mod statuses;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
