@@ -8,6 +8,7 @@ mod fleet;
 mod front;
 mod kills;
 mod receipts;
+mod ringing;
 mod several;
 mod showing;
 mod statuses;
