@@ -5,7 +5,8 @@
 //! machines are noisy and only the ratio travels. [`load`] publishes and listens, [`provider`] answers,
 //! [`process`] reads what a process used, [`failover`] breaks the first of two providers.
 //!
-//! `--rounds N`, `--challenges N` and `--seconds N` make it longer or shorter.
+//! `--rounds N`, `--challenges N` and `--seconds N` make it longer or shorter. `--waiting N` measures something else:
+//! what N challenges cost while they wait for receipts, and how fast receipts end them ([`waiting`]).
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a measurement that fails has no result")]
 
@@ -18,6 +19,10 @@ mod node;
 mod process;
 mod provider;
 mod stage;
+#[path = "../../tests/it/redis/store.rs"]
+#[expect(dead_code, reason = "the tests use the rest of it")]
+mod store;
+mod waiting;
 
 use std::time::Duration;
 
@@ -43,6 +48,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["bare", amqp, url] => runtime.block_on(bare::run(amqp, url)),
+        ["--waiting", count] => runtime.block_on(waiting::measure(count.parse().expect("a number"))),
         _ => runtime.block_on(measure(&size(&arguments))),
     }
 }
