@@ -6,7 +6,7 @@
 //! While keys rotate, two of them open and one seals.
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
-use aws_lc_rs::digest;
+use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroizing;
@@ -18,6 +18,8 @@ const MARK: u8 = 1;
 /// How many bytes tell one key from another.
 const NAME_LEN: usize = 4;
 const KEY_LEN: usize = 32;
+/// How many bytes of a keyed hash stand for a text: two texts never share them by chance.
+const BLIND_LEN: usize = 16;
 
 /// It can't be opened: sealed with another key, for another place, or damaged.
 #[derive(Debug, thiserror::Error, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct Seal {
 struct Key {
     name: [u8; NAME_LEN],
     key: RandomizedNonceKey,
+    /// Hashes what is looked up by and must not be read.
+    blind: hmac::Key,
 }
 
 impl PartialEq for Seal {
@@ -52,11 +56,15 @@ impl Key {
     fn read(text: &Secret) -> Option<Self> {
         let bytes = Zeroizing::new(BASE64_STANDARD.decode(text.expose().trim()).ok()?);
         let key = (bytes.len() == KEY_LEN).then(|| RandomizedNonceKey::new(&AES_256_GCM_SIV, &bytes).ok())??;
-        let mut digest = digest::Context::new(&digest::SHA256);
-        digest.update(b"mfa-courier key name ");
-        digest.update(&bytes);
-        let name = digest.finish().as_ref().first_chunk().copied()?;
-        Some(Self { name, key })
+        let derived = |purpose: &[u8]| {
+            let mut digest = digest::Context::new(&digest::SHA256);
+            digest.update(purpose);
+            digest.update(&bytes);
+            digest.finish()
+        };
+        let name = derived(b"mfa-courier key name ").as_ref().first_chunk().copied()?;
+        let blind = hmac::Key::new(hmac::HMAC_SHA256, derived(b"mfa-courier blind names ").as_ref());
+        Some(Self { name, key, blind })
     }
 }
 
@@ -82,10 +90,23 @@ impl Seal {
     /// Seals, or leaves as it is without a key; `None` where the library fails, which it does for lack of memory alone.
     #[must_use]
     pub fn close(&self, place: &str, mut content: Vec<u8>) -> Option<Vec<u8>> {
-        let Some(Key { name, key }) = self.keys.first() else { return Some(content) };
+        let Some(Key { name, key, .. }) = self.keys.first() else { return Some(content) };
         let nonce = key.seal_in_place_append_tag(Aad::from(place.as_bytes()), &mut content).ok()?;
         let nonce: &[u8; NONCE_LEN] = nonce.as_ref();
         Some([[MARK].as_slice(), name, nonce, &content].concat())
+    }
+
+    /// What stands for a text where something is found by it: keyed hashes, so that nobody without the key can tell the
+    /// text, or try texts. The first one is to be written; there is one for each key, since what was written before the
+    /// keys changed is still looked for. Without a key it is a plain hash.
+    #[must_use]
+    pub fn blind(&self, place: &str, text: &str) -> Vec<[u8; BLIND_LEN]> {
+        let whole = [place.as_bytes(), b"\0", text.as_bytes()].concat();
+        let short = |hash: &[u8]| hash.first_chunk().copied();
+        if self.keys.is_empty() {
+            return short(digest::digest(&digest::SHA256, &whole).as_ref()).into_iter().collect();
+        }
+        self.keys.iter().filter_map(|key| short(hmac::sign(&key.blind, &whole).as_ref())).collect()
     }
 
     /// Opens what was sealed; what was not comes as it is, so that sealing can be turned on.
@@ -159,6 +180,18 @@ mod tests {
         let plain = sealed(&Seal::default());
         assert_eq!(plain, b"481516");
         assert_eq!(seal(&[1]).open("here", &plain), Ok(plain.clone()));
+    }
+
+    #[test]
+    fn names_are_blind_and_found_while_keys_rotate() {
+        let (old, both, new) = (seal(&[1]), seal(&[2, 1]), seal(&[2]));
+        let [of_old] = old.blind("user", "u-1")[..] else { panic!("one key, one name") };
+        let [first, second] = both.blind("user", "u-1")[..] else { panic!("two keys, two names") };
+        assert_eq!((second, vec![first]), (of_old, new.blind("user", "u-1")));
+        assert_ne!(old.blind("session", "u-1"), old.blind("user", "u-1"));
+        let plain = Seal::default().blind("user", "u-1");
+        assert_eq!(plain.len(), 1);
+        assert!(![of_old, first].contains(&plain[0]), "without the key it can't be made");
     }
 
     #[test]

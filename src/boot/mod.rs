@@ -17,10 +17,13 @@ use crate::broker::wire::challenge::Reader;
 use crate::broker::{Link, LinkState, Outbox};
 use crate::clock::{Clock, Dice};
 use crate::config::{ConfigError, Settings};
-use crate::http::{BindError, Door, Listener, Readiness, health_routes, metrics_routes, receipt_routes};
+use crate::http::{
+    BindError, Door, Listener, Office, Readiness, api_routes, health_routes, metrics_routes, receipt_routes,
+};
 use crate::ledger::Ledger;
 use crate::ledger::lanes::FleetLanes;
 use crate::ledger::memory::MemoryLedger;
+use crate::ledger::recorder::record;
 use crate::ledger::redis::{RedisLedger, RedisStartError};
 use crate::telemetry::metrics::{Metrics, MetricsError};
 use crate::worker::pressure::Pressure;
@@ -38,6 +41,8 @@ const QUARANTINE_TTL: Duration = Duration::from_hours(7 * 24);
 const PLAIN_QUARANTINE_TTL: Duration = Duration::from_hours(24);
 /// How long open requests may take once the worker has stopped.
 const HTTP_PATIENCE: Duration = Duration::from_secs(2);
+/// How long recording the last outcomes may take once the worker has stopped.
+const RECORD_PATIENCE: Duration = Duration::from_secs(2);
 /// A worker whose loop stood still for this long is ended; the broker gives its messages to others.
 const STANDSTILL: Duration = Duration::from_secs(20);
 
@@ -73,14 +78,18 @@ pub async fn run(settings: &Settings, clock: Clock, stop: CancellationToken) -> 
     let metrics = Metrics::install()?;
     let (readiness, ready) = watch::channel(readiness_of(&LinkState::Connecting, None));
     let (publishing, outbox) = watch::channel(None);
+    let (remembering, ledger) = watch::channel(None);
     let receipts = parts.callbacks.clone().map(|callbacks| {
         receipt_routes(Door { roster: parts.roster.clone(), callbacks, outbox, clock: clock.clone() })
     });
-    let listeners = Ports::open(settings, &metrics, &ready, receipts.unwrap_or_default()).await?;
+    let api = api_routes(Office { token: settings.admin.token.clone(), ledger });
+    let operators = metrics_routes(metrics.clone()).merge(api);
+    let listeners = Ports::open(settings, &ready, receipts.unwrap_or_default(), operators).await?;
     let closing = CancellationToken::new();
     let upkeep = tokio::spawn(metrics.upkeep(closing.clone()));
     let serving = listeners.serve(&closing);
-    let ended = serve(settings, parts, clock, (&readiness, &publishing), stop).await;
+    let doors = Doors { readiness, publishing, remembering };
+    let ended = serve(settings, parts, clock, &doors, stop).await;
     closing.cancel();
     for port in serving {
         let _ = port.await;
@@ -89,33 +98,42 @@ pub async fn run(settings: &Settings, clock: Clock, stop: CancellationToken) -> 
     ended
 }
 
-/// What publishes receipts, once there is a broker.
-type Publishing = Option<Arc<dyn Outbox>>;
+/// What the listeners are told, since they listen before any of it is there.
+struct Doors {
+    /// How the worker is.
+    readiness: watch::Sender<Readiness>,
+    /// What publishes receipts.
+    publishing: watch::Sender<Option<Arc<dyn Outbox>>>,
+    /// What knows outcomes.
+    remembering: watch::Sender<Option<Arc<dyn Ledger>>>,
+}
 
 async fn serve(
     settings: &Settings,
     parts: Parts,
     clock: Clock,
-    (readiness, publishing): (&watch::Sender<Readiness>, &watch::Sender<Publishing>),
+    doors: &Doors,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let started = async {
-        let held = hold_ledger(settings, &clock, readiness).await?;
+        let held = hold_ledger(settings, &clock, &doors.readiness).await?;
+        doors.remembering.send_replace(Some(Arc::clone(&held.0.ledger)));
         Ok::<_, RunError>((held, connect(settings).await?))
     };
     let ((kept, mut held), link) = tokio::select! {
         started = started => started?,
         () = stop.cancelled() => return Ok(()),
     };
-    let outbox = Arc::clone(&link.outbox);
-    publishing.send_replace(Some(Arc::clone(&outbox)));
+    let retention = settings.ledger.retention;
+    let (outbox, recording) = record(Arc::clone(&link.outbox), Arc::clone(&kept.ledger), clock.clone(), retention);
+    doors.publishing.send_replace(Some(Arc::clone(&outbox)));
     let worker = worker_with(settings, parts, clock, Arc::clone(&outbox), kept);
     watchdog::start(worker.pulse(), STANDSTILL);
     tracing::info!(broker = %redacted(settings), "consuming");
     let mut state = link.state.clone();
     let watching = async {
         loop {
-            readiness.send_replace(readiness_of(&state.borrow_and_update(), held.borrow_and_update().as_deref()));
+            doors.readiness.send_replace(readiness_of(&state.borrow_and_update(), held.borrow_and_update().as_deref()));
             tokio::select! {
                 Ok(()) = state.changed() => {}
                 Ok(()) = held.changed() => {}
@@ -129,6 +147,7 @@ async fn serve(
     };
     let last = link.state.borrow().clone();
     outbox.close().await;
+    recording.finish(RECORD_PATIENCE).await;
     match (ended, last) {
         (Ended::Drained, _) => {
             tracing::info!("drained");
@@ -284,15 +303,15 @@ struct Ports(Vec<(Listener, axum::Router)>);
 impl Ports {
     async fn open(
         settings: &Settings,
-        metrics: &Metrics,
         ready: &watch::Receiver<Readiness>,
         receipts: axum::Router,
+        operators: axum::Router,
     ) -> Result<Self, BindError> {
         let outside = Listener::bind("http.listen", settings.http.listen).await?;
         let admin = Listener::bind("admin.listen", settings.admin.listen).await?;
         tracing::info!(http = %outside.address(), admin = %admin.address(), "listening");
-        let operators = health_routes(ready.clone()).merge(metrics_routes(metrics.clone()));
-        Ok(Self(vec![(outside, health_routes(ready.clone()).merge(receipts)), (admin, operators)]))
+        let with_health = |routes| health_routes(ready.clone()).merge(routes);
+        Ok(Self(vec![(outside, with_health(receipts)), (admin, with_health(operators))]))
     }
 
     fn serve(self, closing: &CancellationToken) -> Vec<tokio::task::JoinHandle<()>> {

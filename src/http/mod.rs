@@ -20,10 +20,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::metrics::Metrics;
 
+mod api;
 mod gate;
 mod health;
 mod receipts;
 
+pub use self::api::{Office, api_routes};
 pub use self::health::Readiness;
 pub use self::receipts::{Door, receipt_routes};
 

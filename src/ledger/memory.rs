@@ -3,18 +3,22 @@
 //! Bounded: concluded challenges (and facts without a challenge) are forgotten after their retention, and
 //! the oldest of them earlier when there are more than `capacity`. What is worked on or parked is never
 //! forgotten before its time. Handles are forgotten likewise: after their time, and the oldest of them above
-//! as many as there may be records.
+//! as many as there may be records. Of outcomes [`outcomes::MOST`] can be looked up.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
+use self::outcomes::{Kept as KeptOutcome, Ring};
+use super::outcomes::{About, Found, Published, final_body};
 use super::{Appended, Entry, Expected, Ledger, LedgerError, Phase, Record, Written, says_something_new};
 use crate::challenge::{ChallengeId, Handle};
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::Fact;
 use crate::delivery::version::Version;
+
+mod outcomes;
 
 /// A ledger in this process's memory.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub struct MemoryLedger {
     clock: Clock,
     capacity: usize,
     state: Mutex<State>,
+    /// Apart from the records, so that nobody who delivers waits for it.
+    published: Mutex<Ring>,
 }
 
 #[derive(Debug)]
@@ -49,12 +55,14 @@ impl MemoryLedger {
     /// An empty ledger; `epoch` tells its life from every other one's.
     #[must_use]
     pub fn new(clock: Clock, capacity: usize, epoch: u64) -> Self {
-        Self { clock, capacity, state: Mutex::new(State::empty(epoch)) }
+        let published = Mutex::new(Ring::new(outcomes::MOST));
+        Self { clock, capacity, state: Mutex::new(State::empty(epoch)), published }
     }
 
     /// Loses everything, as if the process had been started anew.
     pub fn wipe(&self, epoch: u64) {
         *self.lock() = State::empty(epoch);
+        *self.published() = Ring::new(outcomes::MOST);
     }
 
     /// How many records it holds.
@@ -72,6 +80,10 @@ impl MemoryLedger {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code that can panic runs under this lock; a poisoned one is as good as a whole one.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn published(&self) -> MutexGuard<'_, Ring> {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -206,6 +218,30 @@ impl Ledger for MemoryLedger {
 
     async fn find(&self, handle: Handle) -> Result<Option<ChallengeId>, LedgerError> {
         Ok(self.lock().handles.get(&handle).map(|(id, _)| id.clone()))
+    }
+
+    async fn record_outcomes(&self, published: &[Published], keep_until: Timestamp) -> Result<(), LedgerError> {
+        let now = self.clock.now();
+        let mut ring = self.published();
+        for outcome in published {
+            ring.push(outcome, keep_until, now);
+        }
+        Ok(())
+    }
+
+    async fn outcomes(&self, about: &About, most: usize) -> Result<Found, LedgerError> {
+        // Repeats are few, but a challenge of which there are nothing but repeats can't hide another.
+        let kept = self.published().find(about, most.saturating_mul(2).saturating_add(1), self.clock.now());
+        let held: Vec<_> = {
+            let state = self.lock();
+            let with_record = |kept| match kept {
+                KeptOutcome::Interim(body) => (Some(body), None),
+                KeptOutcome::Final(id) => (None, state.records.get(&id).map(|kept| kept.record.clone())),
+            };
+            kept.into_iter().map(with_record).collect()
+        };
+        let bodies = held.into_iter().filter_map(|(body, record)| body.or_else(|| final_body(record.as_ref())));
+        Ok(Found::among(bodies, about, most))
     }
 
     fn epoch(&self) -> u64 {

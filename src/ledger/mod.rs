@@ -15,9 +15,12 @@ use crate::challenge::{ChallengeId, ContentHash, Handle};
 use crate::clock::Timestamp;
 use crate::delivery::version::Version;
 use crate::delivery::{Delivery, Fact};
+use crate::ledger::outcomes::{About, Found, Published};
 
 pub mod lanes;
 pub mod memory;
+pub mod outcomes;
+pub mod recorder;
 pub mod redis;
 pub mod suite;
 
@@ -135,6 +138,13 @@ pub trait Ledger: Send + Sync {
 
     /// The challenge that `handle` stands for.
     async fn find(&self, handle: Handle) -> Result<Option<ChallengeId>, LedgerError>;
+
+    /// Keeps, where there is room until `keep_until`, that these outcomes were published. Again the same ones: nothing
+    /// new. Of a final outcome the ledger may keep no more than whose it is: its record holds the bytes.
+    async fn record_outcomes(&self, published: &[Published], keep_until: Timestamp) -> Result<(), LedgerError>;
+
+    /// The newest `most` of the kept outcomes that are about somebody or something, newest first.
+    async fn outcomes(&self, about: &About, most: usize) -> Result<Found, LedgerError>;
 
     /// Which life of the ledger this is: another one after its content was lost.
     fn epoch(&self) -> u64;

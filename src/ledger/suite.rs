@@ -16,6 +16,10 @@ use crate::delivery::Fact;
 use crate::delivery::outcome::ReceiptStatus;
 use crate::delivery::version::Version;
 
+mod outcomes;
+
+pub use self::outcomes::{find_outcomes, published, say};
+
 const FIRST: Version = Version { lineage: 11, step: 1 };
 const FOREVER: Timestamp = Timestamp::MAX;
 
@@ -33,6 +37,7 @@ pub async fn run<F: Future<Output = Arc<dyn Ledger>>>(make: &impl Fn() -> F) {
     of_many_that_expect_the_same_one_wins(make().await).await;
     a_handle_finds_its_challenge(&*make().await).await;
     a_handle_is_no_record(&*make().await).await;
+    outcomes::run(make).await;
 }
 
 async fn only_the_expected_state_is_written_over(ledger: &dyn Ledger) {

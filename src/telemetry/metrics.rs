@@ -56,6 +56,8 @@ pub const UNROUTABLE_REPLIES: &str = "courier_unroutable_replies_total";
 pub const DUPLICATES: &str = "courier_duplicates_total";
 /// Operations that the ledger failed.
 pub const LEDGER_ERRORS: &str = "courier_ledger_errors_total";
+/// Outcomes that were published and can't be looked up: the ledger was away, or too slow for them.
+pub const UNRECORDED_OUTCOMES: &str = "courier_unrecorded_outcomes_total";
 /// Sessions with the broker that had to be made again.
 pub const BROKER_RECONNECTS: &str = "courier_broker_reconnects_total";
 /// Always 1, by `version`.
@@ -72,7 +74,7 @@ pub const STALE_STEPS: &str = "courier_stale_steps_total";
 pub const CLOCK_SKEW: &str = "courier_clock_skew_seconds";
 
 /// Counters without labels: shown as 0 from the start, so that an alert on them can be trusted.
-const BARE_COUNTERS: [&str; 4] = [LEDGER_ERRORS, BROKER_RECONNECTS, SECOND_COPIES, STALE_STEPS];
+const BARE_COUNTERS: [&str; 5] = [LEDGER_ERRORS, UNRECORDED_OUTCOMES, BROKER_RECONNECTS, SECOND_COPIES, STALE_STEPS];
 
 /// One request: a provider answers within tens of milliseconds or runs into its timeout of seconds.
 const ATTEMPT_BUCKETS: [f64; 12] = [0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 15.0];
@@ -164,6 +166,7 @@ fn describe() {
     describe_counter!(QUARANTINED, "Messages put into quarantine");
     describe_counter!(DUPLICATES, "Repeats recognised");
     describe_counter!(LEDGER_ERRORS, "Operations that the ledger failed");
+    describe_counter!(UNRECORDED_OUTCOMES, "Outcomes published that can't be looked up");
     describe_counter!(BROKER_RECONNECTS, "Sessions with the broker that had to be made again");
     describe_gauge!(BUILD_INFO, "Always 1; the version is a label");
     describe_histogram!(FINAL_LATENESS, Unit::Seconds, "How long after expires_at final outcomes came; 0 in time");
@@ -287,6 +290,11 @@ pub fn duplicate(what: &'static str) {
 /// The ledger failed an operation.
 pub fn ledger_error() {
     counter!(LEDGER_ERRORS).increment(1);
+}
+
+/// Outcomes were published that can't be looked up.
+pub fn unrecorded_outcomes(many: usize) {
+    counter!(UNRECORDED_OUTCOMES).increment(u64::try_from(many).unwrap_or(u64::MAX));
 }
 
 /// The session with the broker had to be made again.

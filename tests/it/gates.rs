@@ -12,6 +12,7 @@ use mfa_courier::challenge::{ChallengeId, Handle};
 use mfa_courier::clock::Timestamp;
 use mfa_courier::delivery::Fact;
 use mfa_courier::delivery::version::Version;
+use mfa_courier::ledger::outcomes::{About, Found, Published};
 use mfa_courier::ledger::{Appended, Entry, Expected, Ledger, LedgerError, Phase, Record, Written};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -209,6 +210,14 @@ impl Ledger for GatedLedger {
 
     async fn find(&self, handle: Handle) -> Result<Option<ChallengeId>, LedgerError> {
         self.inner.find(handle).await
+    }
+
+    async fn record_outcomes(&self, published: &[Published], keep_until: Timestamp) -> Result<(), LedgerError> {
+        self.inner.record_outcomes(published, keep_until).await
+    }
+
+    async fn outcomes(&self, about: &About, most: usize) -> Result<Found, LedgerError> {
+        self.inner.outcomes(about, most).await
     }
 
     fn epoch(&self) -> u64 {

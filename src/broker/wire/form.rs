@@ -5,7 +5,8 @@
 //! same code in either form.
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::{APP_ID, OUTCOME_TYPE, strict, to_json};
@@ -114,6 +115,23 @@ pub(super) fn write(outcome: &Outcome, origin: &Origin) -> (&'static str, Bytes)
 #[must_use]
 pub fn form_of(content_type: Option<&str>) -> Form {
     if content_type == Some(CLOUD_EVENT) { Form::CloudEvents } else { Form::Json }
+}
+
+/// The contract's own object of an outcome that [`write()`] wrote, byte for byte; unread but for an event's envelope.
+#[must_use]
+pub fn contract_body(content_type: Option<&str>, body: &Bytes) -> Option<Bytes> {
+    #[derive(Deserialize)]
+    struct Data<'b> {
+        #[serde(borrow)]
+        data: &'b RawValue,
+    }
+    match form_of(content_type) {
+        Form::Json => Some(body.clone()),
+        Form::CloudEvents => {
+            let Data { data } = serde_json::from_slice(body).ok()?;
+            Some(body.slice_ref(data.get().as_bytes()))
+        }
+    }
 }
 
 /// Reads an outcome back that [`write()`] wrote.

@@ -19,6 +19,7 @@ use self::life::Life;
 use self::link::{Link, LinkError};
 use self::scripts::Scripts;
 use self::stored::Fields;
+use super::outcomes::{About, Found, Published};
 use super::{Appended, Entry, Expected, Ledger, LedgerError, Record, Written, says_something_new};
 use crate::challenge::{ChallengeId, Handle};
 use crate::clock::{Clock, Dice, Timestamp};
@@ -31,6 +32,7 @@ use crate::secret::Secret;
 mod lanes;
 mod life;
 mod link;
+mod outcomes;
 mod scripts;
 mod stored;
 
@@ -146,7 +148,12 @@ enum Subject<'s> {
     Handle(Handle),
     /// One or two of them.
     Lanes(&'s [LaneLimit]),
+    /// Several of other kinds.
+    Named(&'s [Name]),
 }
+
+/// A key of another kind: which, and its name among them.
+type Name = (&'static str, String);
 
 impl Subject<'_> {
     /// Its key, and for a record where that goes when it can't be read. No id is taken for another kind: what stands
@@ -158,6 +165,7 @@ impl Subject<'_> {
                 vec![format!("{prefix}handle:{epoch}:{}", BASE64_URL_SAFE_NO_PAD.encode(handle.0))]
             }
             Self::Lanes(lanes) => lanes.iter().map(|lane| lane_key(prefix, epoch, &lane.key)).collect(),
+            Self::Named(names) => names.iter().map(|(kind, name)| format!("{prefix}{kind}:{epoch}:{name}")).collect(),
         }
     }
 }
@@ -339,6 +347,14 @@ impl Ledger for RedisLedger {
         let (_, fields) = self.inner.ask(&self.inner.scripts.find, Subject::Handle(handle), &[]).await?;
         let id = fields.get("id").and_then(|id| std::str::from_utf8(id).ok());
         Ok(id.and_then(ChallengeId::parse))
+    }
+
+    async fn record_outcomes(&self, published: &[Published], keep_until: Timestamp) -> Result<(), LedgerError> {
+        self.inner.record_outcomes(published, keep_until).await
+    }
+
+    async fn outcomes(&self, about: &About, most: usize) -> Result<Found, LedgerError> {
+        self.inner.outcomes(about, most).await
     }
 
     fn epoch(&self) -> u64 {

@@ -14,6 +14,8 @@ pub(super) struct Scripts {
     pub(super) find: Script,
     pub(super) slot: Script,
     pub(super) pause: Script,
+    pub(super) record_outcomes: Script,
+    pub(super) spoken_of: Script,
 }
 
 impl Scripts {
@@ -30,6 +32,8 @@ impl Scripts {
             find: within_life(include_str!("find.lua")),
             slot: within_life(include_str!("slot.lua")),
             pause: within_life(include_str!("pause.lua")),
+            record_outcomes: within_life(include_str!("record_outcomes.lua")),
+            spoken_of: within_life(include_str!("spoken_of.lua")),
         }
     }
 }

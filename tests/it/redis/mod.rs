@@ -2,6 +2,7 @@
 //! emptied, or back as it once was.
 
 mod lanes;
+mod outcomes;
 pub(crate) mod store;
 
 use std::sync::Arc;

@@ -102,6 +102,13 @@ impl Store {
         }
     }
 
+    /// All that it has on disk.
+    pub(crate) fn at_rest(&self) -> Vec<u8> {
+        let log = std::fs::read_dir(self.dir.join("appendonlydir")).expect("a folder");
+        let files = log.map(|file| file.expect("readable").path()).chain([self.dir.join("dump.rdb")]);
+        files.flat_map(|file| std::fs::read(file).expect("readable")).collect()
+    }
+
     /// Waits until a ledger in it can be used again.
     pub(crate) async fn recovers(&self, ledger: &RedisLedger) {
         eventually("the ledger can be used", async || ledger.state().borrow().is_none().then_some(())).await;

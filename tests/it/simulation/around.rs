@@ -11,6 +11,7 @@ use mfa_courier::delivery::Fact;
 use mfa_courier::delivery::version::Version;
 use mfa_courier::guard::quota::LaneLimit;
 use mfa_courier::ledger::lanes::{FleetLanes, SlotAnswer};
+use mfa_courier::ledger::outcomes::{About, Found, Published};
 use mfa_courier::ledger::{Appended, Entry, Expected, Ledger, LedgerError, Record, Written};
 
 use super::history::History;
@@ -121,6 +122,14 @@ impl Ledger for FarLedger {
 
     async fn find(&self, handle: Handle) -> Result<Option<ChallengeId>, LedgerError> {
         self.ledger.find(handle).await
+    }
+
+    async fn record_outcomes(&self, published: &[Published], keep_until: Timestamp) -> Result<(), LedgerError> {
+        self.ledger.record_outcomes(published, keep_until).await
+    }
+
+    async fn outcomes(&self, about: &About, most: usize) -> Result<Found, LedgerError> {
+        self.ledger.outcomes(about, most).await
     }
 
     fn epoch(&self) -> u64 {
