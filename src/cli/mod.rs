@@ -19,6 +19,7 @@ mod explain;
 mod run;
 mod send;
 mod simulate;
+mod tail;
 mod upstream;
 
 /// Carries sign-in codes and prompts from AMQP to the phone, with one final outcome each.
@@ -44,6 +45,8 @@ enum Command {
     Explain(explain::Args),
     /// Publishes a test challenge and follows its outcomes to the final one.
     Send(send::Args),
+    /// Follows outcomes live, until Ctrl-C.
+    Tail(tail::Args),
     /// The simulated providers alone, for staging.
     Simulate(simulate::Args),
 }
@@ -143,6 +146,7 @@ impl Cli {
             Command::Check(args) => check::check(&args, self.config.as_deref()).await,
             Command::Explain(args) => explain::run(&args, &settings(self.config.as_deref())?),
             Command::Send(args) => send::send(&args, &settings(self.config.as_deref())?).await,
+            Command::Tail(args) => tail::tail(&args, &settings(self.config.as_deref())?).await,
             Command::Demo(args) => demo::demo(args).await,
             Command::Simulate(args) => simulate::simulate(args).await,
         }

@@ -31,6 +31,7 @@ mod fault;
 mod inbox;
 mod keeper;
 mod line;
+mod listener;
 mod lock;
 mod outbox;
 mod properties;
@@ -44,6 +45,7 @@ mod topology;
 mod upstream;
 mod wire;
 
+pub use self::listener::{Heard, OutcomeListener};
 pub use self::refusal::StartError;
 pub use self::upstream::{Upstream, UpstreamError, try_out};
 

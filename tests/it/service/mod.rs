@@ -12,6 +12,7 @@ mod ringing;
 mod several;
 mod showing;
 mod statuses;
+mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -21,7 +21,7 @@ async fn one_worker(answer_after: Duration) -> (Stage, Store, std::path::PathBuf
 }
 
 /// Sealed, so that everything here holds with a key too.
-fn ledger(store: &Store) -> String {
+pub(super) fn ledger(store: &Store) -> String {
     let key = BASE64_STANDARD.encode([7; 32]);
     format!("[ledger]\nurl = \"{}\"\nencryption_key = \"{key}\"\n", store.url())
 }
