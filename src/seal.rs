@@ -35,7 +35,7 @@ pub struct Seal {
 
 struct Key {
     name: [u8; NAME_LEN],
-    key: RandomizedNonceKey,
+    aead: RandomizedNonceKey,
     /// Hashes what is looked up by and must not be read.
     blind: hmac::Key,
 }
@@ -55,7 +55,7 @@ impl std::fmt::Debug for Seal {
 impl Key {
     fn read(text: &Secret) -> Option<Self> {
         let bytes = Zeroizing::new(BASE64_STANDARD.decode(text.expose().trim()).ok()?);
-        let key = (bytes.len() == KEY_LEN).then(|| RandomizedNonceKey::new(&AES_256_GCM_SIV, &bytes).ok())??;
+        let aead = (bytes.len() == KEY_LEN).then(|| RandomizedNonceKey::new(&AES_256_GCM_SIV, &bytes).ok())??;
         let derived = |purpose: &[u8]| {
             let mut digest = digest::Context::new(&digest::SHA256);
             digest.update(purpose);
@@ -64,7 +64,7 @@ impl Key {
         };
         let name = derived(b"mfa-courier key name ").as_ref().first_chunk().copied()?;
         let blind = hmac::Key::new(hmac::HMAC_SHA256, derived(b"mfa-courier blind names ").as_ref());
-        Some(Self { name, key, blind })
+        Some(Self { name, aead, blind })
     }
 }
 
@@ -90,8 +90,8 @@ impl Seal {
     /// Seals, or leaves as it is without a key; `None` where the library fails, which it does for lack of memory alone.
     #[must_use]
     pub fn close(&self, place: &str, mut content: Vec<u8>) -> Option<Vec<u8>> {
-        let Some(Key { name, key, .. }) = self.keys.first() else { return Some(content) };
-        let nonce = key.seal_in_place_append_tag(Aad::from(place.as_bytes()), &mut content).ok()?;
+        let Some(Key { name, aead, .. }) = self.keys.first() else { return Some(content) };
+        let nonce = aead.seal_in_place_append_tag(Aad::from(place.as_bytes()), &mut content).ok()?;
         let nonce: &[u8; NONCE_LEN] = nonce.as_ref();
         Some([[MARK].as_slice(), name, nonce, &content].concat())
     }
@@ -114,10 +114,10 @@ impl Seal {
         let Some(sealed) = content.strip_prefix(&[MARK]) else { return Ok(content.to_vec()) };
         let (name, rest) = sealed.split_first_chunk::<NAME_LEN>().ok_or(OpenError)?;
         let (nonce, rest) = rest.split_first_chunk::<NONCE_LEN>().ok_or(OpenError)?;
-        for Key { key, .. } in self.keys.iter().filter(|key| key.name == *name) {
+        for Key { aead, .. } in self.keys.iter().filter(|key| key.name == *name) {
             let mut content = rest.to_vec();
             let aad = Aad::from(place.as_bytes());
-            if let Ok(opened) = key.open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut content) {
+            if let Ok(opened) = aead.open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut content) {
                 let length = opened.len();
                 content.truncate(length);
                 return Ok(content);

@@ -39,8 +39,9 @@ const COLUMNS: [Column; 10] = [
 /// Rows below a head, which is said again when the terminal changes its width.
 #[derive(Default)]
 pub(super) struct Table {
-    /// The width that the last head was for; nothing before the first.
-    width: Option<Option<usize>>,
+    has_head: bool,
+    /// The width that the last head was for.
+    width: Option<usize>,
 }
 
 impl Table {
@@ -48,8 +49,8 @@ impl Table {
     pub(super) fn row(&mut self, outcome: &Outcome, width: Option<usize>) -> String {
         let layout = layout(width);
         let mut lines = String::new();
-        if self.width != Some(width) {
-            self.width = Some(width);
+        if !self.has_head || self.width != width {
+            *self = Self { has_head: true, width };
             write_line(&mut lines, layout.iter().map(|(column, room)| (column.head.to_owned(), *room)), width);
         }
         write_line(&mut lines, layout.iter().map(|(column, room)| ((column.value)(outcome), *room)), width);

@@ -81,7 +81,7 @@ mod tests {
         let mut sent = Vec::new();
         for (who, gap) in asks {
             tokio::time::advance(Duration::from_millis(*gap)).await;
-            let answer = lanes.reserve(&[suite::limit(None, Some(rate))], Duration::from_hours(9)).await;
+            let answer = lanes.reserve(&[suite::limit(None, rate)], Duration::from_hours(9)).await;
             let wait = answer.expect("usable").slot.expect("not too late");
             // A caller notes its slot in its own time, and goes when its own clock says so.
             let noted = callers[*who].now() + wait;

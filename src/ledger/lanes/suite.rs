@@ -76,7 +76,7 @@ async fn lanes_of_others_are_others(lanes: &dyn FleetLanes) {
     for lane in
         [lane.clone(), voice, named("q"), named("p:sms"), limit(Some("+1"), slow(1)), limit(Some("+2"), slow(1))]
     {
-        assert_eq!(reserve(lanes, &[lane.clone()]).await.slot, Ok(Duration::ZERO), "{lane:?}");
+        assert_eq!(reserve(lanes, std::slice::from_ref(&lane)).await.slot, Ok(Duration::ZERO), "{lane:?}");
     }
 }
 
@@ -122,12 +122,13 @@ async fn reserve(lanes: &dyn FleetLanes, limits: &[LaneLimit]) -> SlotAnswer {
 
 /// The lane of provider `p` for text messages, or of one of its senders.
 #[must_use]
-pub fn limit(sender: Option<&str>, rate: Option<Rate>) -> LaneLimit {
-    LaneLimit { key: LaneKey { provider: "p".into(), channel: Channel::Sms, sender: sender.map(Into::into) }, rate }
+pub fn limit(sender: Option<&str>, rate: impl Into<Option<Rate>>) -> LaneLimit {
+    let key = LaneKey { provider: "p".into(), channel: Channel::Sms, sender: sender.map(Into::into) };
+    LaneLimit { key, rate: rate.into() }
 }
 
-fn slow(burst: u32) -> Option<Rate> {
-    Some(Rate { per_second: 1.0 / PERIOD.as_secs_f64(), burst })
+fn slow(burst: u32) -> Rate {
+    Rate { per_second: 1.0 / PERIOD.as_secs_f64(), burst }
 }
 
 /// Time has passed since what it counts from.

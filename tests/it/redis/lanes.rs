@@ -19,7 +19,7 @@ use crate::node::eventually;
 const FOREVER: Duration = Duration::from_hours(1);
 
 fn lane(per_second: f64, burst: u32) -> [LaneLimit; 1] {
-    [limit(None, Some(Rate { per_second, burst }))]
+    [limit(None, Rate { per_second, burst })]
 }
 
 async fn reserve(ledger: &RedisLedger, lanes: &[LaneLimit]) -> SlotAnswer {

@@ -98,7 +98,7 @@ async fn two_workers_keep_to_one_rate_of_a_provider_and_reach_it() {
     let rate = Rate { per_second: 40.0, burst: 10 };
     let fleet = Fleet::with_rate(rate).await;
     publish(&fleet.client, "f", 400, 60).await;
-    Heard::collect(&fleet.client, 400, Duration::from_secs(60)).await.one_each("f", 400);
+    Heard::collect(&fleet.client, 400, Duration::from_mins(1)).await.one_each("f", 400);
     let arrivals = fleet.arrivals();
     assert_eq!(arrivals.len(), 400);
     keeps_to(rate, JITTER, &arrivals);
@@ -113,7 +113,7 @@ async fn two_workers_keep_to_one_rate_of_a_sender_and_reach_it() {
     let rate = Rate { per_second: 25.0, burst: 1 };
     let fleet = Fleet::new("", "senders = [{ from = \"+15005550006\", per_second = 25 }]").await;
     publish(&fleet.client, "f", 200, 60).await;
-    Heard::collect(&fleet.client, 200, Duration::from_secs(60)).await.one_each("f", 200);
+    Heard::collect(&fleet.client, 200, Duration::from_mins(1)).await.one_each("f", 200);
     let arrivals = fleet.arrivals();
     assert_eq!(arrivals.len(), 200);
     keeps_to(rate, JITTER, &arrivals);
