@@ -68,11 +68,11 @@ fn size(arguments: &[String]) -> Size {
 async fn measure(size: &Size) {
     let stage = Stage::new().await;
     let started = stage.cold_start().await;
-    let mut rounds: [Vec<Round>; 2] = [Vec::new(), Vec::new()];
+    let mut rounds: [Vec<Round>; Side::ALL.len()] = Default::default();
     // Half of what the bare loop does when it is first tried: both sides get the same load.
     let rate = stage.drain(Side::Bare, size.challenges / 2).await.0.rate / 2.0;
     for round in 0..size.rounds {
-        for (side, rounds) in [Side::Bare, Side::Courier].into_iter().zip(&mut rounds) {
+        for (side, rounds) in Side::ALL.into_iter().zip(&mut rounds) {
             let (drain, peak_mib) = stage.drain(side, size.challenges).await;
             let latency = stage.half_load(side, rate, size.half_load).await;
             eprintln!("round {}: {side:?} {:.0}/s", round + 1, drain.rate);
@@ -87,7 +87,8 @@ async fn measure(size: &Size) {
 /// A line of the table.
 type Row = (&'static str, fn(&Round) -> f64);
 
-fn report([bare, courier]: &[Vec<Round>; 2], rate: f64) {
+/// Each side beside the bare loop: its median, least and most, and the ratio of the medians.
+fn report(sides: &[Vec<Round>; Side::ALL.len()], rate: f64) {
     let rows: [Row; 5] = [
         ("challenges a second", |round| round.drain.rate),
         ("CPU seconds per 10,000", |round| round.drain.cpu_per_10_000),
@@ -95,11 +96,19 @@ fn report([bare, courier]: &[Vec<Round>; 2], rate: f64) {
         ("p50 at half load, ms", |round| round.latency.p50_ms),
         ("p99 at half load, ms", |round| round.latency.p99_ms),
     ];
-    println!("{:<24} {:>22} {:>22} {:>7}", "median (least to most)", "bare loop", "courier", "ratio");
+    print!("{:<24}", "median (least to most)");
+    for side in Side::ALL {
+        print!(" {:>30}", side.as_str());
+    }
+    println!();
     for (name, figure) in rows {
-        let [bare, courier] = [bare, courier].map(|rounds| spread(rounds.iter().map(figure).collect()));
-        let cell = |(least, median, most): (f64, f64, f64)| format!("{median:.1} ({least:.1}-{most:.1})");
-        println!("{name:<24} {:>22} {:>22} {:>7.2}", cell(bare), cell(courier), courier.1 / bare.1);
+        print!("{name:<24}");
+        let figures = sides.each_ref().map(|rounds| spread(rounds.iter().map(figure).collect()));
+        for (least, median, most) in figures {
+            let ratio = median / figures[0].1;
+            print!(" {:>30}", format!("{median:.1} ({least:.1}-{most:.1}) x{ratio:.2}"));
+        }
+        println!();
     }
     println!("half load: {rate:.0} challenges a second, each latency from when it was due to its final outcome");
 }

@@ -1,4 +1,5 @@
-//! A provider that answers at once: raw HTTP/1.1 with keep-alive, so that its own work stays small.
+//! A provider that answers at once: raw HTTP/1.1 with keep-alive, so that its own work stays small. By wish it tells a
+//! receipt of each message as soon as it has answered.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +18,8 @@ pub(crate) struct Provider {
 
 #[derive(Default)]
 struct State {
+    /// What tells receipts.
+    client: Option<reqwest::Client>,
     hangs: AtomicBool,
     requests: AtomicU64,
     asked: Notify,
@@ -24,8 +27,18 @@ struct State {
 
 impl Provider {
     pub(crate) async fn start() -> Self {
+        Self::with(State::default()).await
+    }
+
+    /// One that says of every message at once that it arrived.
+    pub(crate) async fn telling() -> Self {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self::with(State { client: Some(client), ..State::default() }).await
+    }
+
+    async fn with(state: State) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let provider = Self { address: listener.local_addr().unwrap(), state: Arc::default() };
+        let provider = Self { address: listener.local_addr().unwrap(), state: Arc::new(state) };
         let state = Arc::clone(&provider.state);
         tokio::spawn(async move {
             loop {
@@ -62,7 +75,7 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
     let (mut read, mut held) = ([0; 4_096], Vec::new());
     loop {
         while let Some(length) = whole_request(&held) {
-            held.drain(..length);
+            let request: Vec<u8> = held.drain(..length).collect();
             state.requests.fetch_add(1, Ordering::Relaxed);
             state.asked.notify_one();
             if state.hangs.load(Ordering::Relaxed) {
@@ -71,12 +84,30 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
             if stream.write_all(ANSWER).await.is_err() {
                 return;
             }
+            if let Some(client) = &state.client {
+                tokio::spawn(tell(client.clone(), request));
+            }
         }
         match stream.read(&mut read).await {
             Ok(0) | Err(_) => return,
             Ok(n) => held.extend_from_slice(&read[..n]),
         }
     }
+}
+
+#[derive(serde::Deserialize)]
+struct Asked {
+    callback_url: String,
+}
+
+/// Tells that the message of `request` arrived.
+async fn tell(client: reqwest::Client, request: Vec<u8>) {
+    let body = request.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    let Asked { callback_url } = serde_json::from_slice(&request[body..]).unwrap();
+    let receipt =
+        client.post(callback_url).header("content-type", "application/json").body("{\"status\":\"delivered\"}");
+    // The worker may be ending: what is not told then is told by nobody, as in the world.
+    let _told = receipt.send().await;
 }
 
 /// The length of the first request, once it is there to its end.

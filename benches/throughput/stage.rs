@@ -11,15 +11,35 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::load::{self, Drain, Latency, OUTCOMES};
-use crate::node::{Client, Node, eventually};
+use crate::node::{Client, Node, eventually, free_ports};
 use crate::process;
 use crate::provider::Provider;
+use crate::store::Store;
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
+    /// The bare loop.
     Bare,
+    /// The courier, its ledger in memory.
     Courier,
+    /// The same, with a provider that tells each receipt at once; a final outcome is one that a receipt gave.
+    Receipts,
+    /// The courier with its ledger in Redis.
+    Redis,
+}
+
+impl Side {
+    pub(crate) const ALL: [Self; 4] = [Self::Bare, Self::Courier, Self::Receipts, Self::Redis];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bare => "bare loop",
+            Self::Courier => "courier",
+            Self::Receipts => "with receipts",
+            Self::Redis => "with Redis",
+        }
+    }
 }
 
 pub(crate) struct Stage {
@@ -27,6 +47,9 @@ pub(crate) struct Stage {
     pub client: Client,
     pub first: Provider,
     pub second: Provider,
+    /// One that tells receipts.
+    telling: Provider,
+    redis: Store,
     dir: tempfile::TempDir,
     rounds: std::sync::atomic::AtomicU32,
 }
@@ -42,6 +65,8 @@ impl Stage {
             url,
             first: Provider::start().await,
             second: Provider::start().await,
+            telling: Provider::telling().await,
+            redis: Store::start("").await,
             dir: tempfile::tempdir().unwrap(),
             rounds: 0.into(),
         };
@@ -62,14 +87,18 @@ impl Stage {
 
     /// The courier with these providers, in this order.
     pub(crate) fn courier(&self, providers: &[(&str, &Provider)]) -> Child {
+        self.courier_with("[http]\nlisten = \"127.0.0.1:0\"", "", providers)
+    }
+
+    /// The courier with these sections, and these settings of each provider.
+    fn courier_with(&self, sections: &str, settings: &str, providers: &[(&str, &Provider)]) -> Child {
         use std::fmt::Write as _;
-        let mut text = format!(
-            "log = \"warn\"\n[broker]\nurl = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n",
-            self.url
-        );
+        let broker = &self.url;
+        let mut text =
+            format!("log = \"warn\"\n[broker]\nurl = \"{broker}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n{sections}\n");
         for (name, provider) in providers {
             let (url, kind) = (provider.url(), "kind = \"webhook\"\nmax_in_flight = 1000");
-            writeln!(text, "[providers.{name}]\n{kind}\nbase_url = \"{url}\"").unwrap();
+            writeln!(text, "[providers.{name}]\n{kind}\nbase_url = \"{url}\"\n{settings}").unwrap();
         }
         let file = self.dir.path().join("courier.toml");
         std::fs::write(&file, text).unwrap();
@@ -79,6 +108,18 @@ impl Stage {
     fn start(&self, side: Side) -> Child {
         match side {
             Side::Courier => self.courier(&[("first", &self.first)]),
+            Side::Receipts => {
+                let [port] = free_ports();
+                let door = format!(
+                    "[http]\nlisten = \"127.0.0.1:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\n\
+                     callback_key = \"a key for the addresses of benchmarks\""
+                );
+                self.courier_with(&door, "receipts = true", &[("telling", &self.telling)])
+            }
+            Side::Redis => {
+                let sections = format!("[http]\nlisten = \"127.0.0.1:0\"\n[ledger]\nurl = \"{}\"", self.redis.url());
+                self.courier_with(&sections, "", &[("first", &self.first)])
+            }
             Side::Bare => {
                 let this: &Path = &std::env::current_exe().unwrap();
                 spawn(Command::new(this).args(["bare", &self.url, &self.first.url()]))

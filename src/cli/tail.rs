@@ -1,8 +1,8 @@
 //! `mfa-courier tail`: follows outcomes live, as a table or one a line as JSON, until Ctrl-C.
 //!
 //! [`table`] lays out what a person sees. Guarantees: nothing that upstream or a provider wrote does anything to the
-//! terminal; a lost broker is connected to again, and what can't pass by waiting ends it; a reader that stops reading
-//! or goes away holds nothing up.
+//! terminal; what can't be begun ends it, and a broker that is lost later is connected to again, however long that takes; a
+//! reader that stops reading or goes away holds nothing up.
 
 use std::io::Write as _;
 use std::time::Duration;

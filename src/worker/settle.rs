@@ -14,7 +14,7 @@ use crate::challenge::{Challenge, ChallengeId, Handle, Origin};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
 use crate::delivery::admission::Rejection;
-use crate::delivery::outcome::{Outcome, Reason, Status};
+use crate::delivery::outcome::{Outcome, Reason, Status, conflict_id};
 use crate::delivery::version::Version;
 use crate::ledger::{Appended, Entry, Expected, Phase, Record, Word, Written};
 use crate::telemetry::metrics;
@@ -194,7 +194,7 @@ impl Desk {
         tracing::warn!(challenge.id = %challenge.id, "another content came under the same id; nothing is sent for it");
         let now = self.tools.clock.now();
         let mut outcome = Outcome::about(challenge, Status::Rejected, Some(Reason::DuplicateId), now);
-        outcome.id = format!("{}:conflict:{:08x}", challenge.id, challenge.content.0 >> 32);
+        outcome.id = conflict_id(&challenge.id, challenge.content);
         outcome.is_final = false;
         self.say(&word_of(&[], &outcome, &challenge.origin)).await;
     }
