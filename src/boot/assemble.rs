@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::challenge::Channel;
 use crate::clock::Clock;
-use crate::config::{ConfigError, Origin, Place, ProviderEntry, Serves, Settings, texts};
+use crate::config::{ConfigError, Origin, Place, ProviderEntry, Serves, Settings, Warning, texts};
 use crate::delivery::message::Texts;
 use crate::delivery::policy::Policy;
 use crate::provider::callback::{Callbacks, length_of_address};
@@ -35,6 +35,8 @@ pub struct Parts {
     pub callbacks: Option<Callbacks>,
     /// The kind of each configured provider, by the provider's name.
     pub kinds: Kinds,
+    /// What works and should not stay so.
+    pub warnings: Vec<Warning>,
 }
 
 /// Puts the parts together.
@@ -81,6 +83,7 @@ pub fn assemble(settings: &Settings, clock: &Clock) -> Result<Parts, Vec<ConfigE
         roster,
         lanes: settings.providers.iter().flat_map(|entry| lanes(entry, &channels_of(&entry.name))).collect(),
         in_flight: settings.providers.iter().map(|entry| in_flight(entry, &channels_of(&entry.name))).collect(),
+        warnings: unsigned(settings, &used, &carried),
         kinds: used,
     })
 }
@@ -248,6 +251,20 @@ fn hears(
     any
 }
 
+/// Whose receipts nothing proves but the address that they come to, though they could be signed.
+fn unsigned(settings: &Settings, used: &Kinds, carried: &BTreeMap<Arc<str>, Vec<Channel>>) -> Vec<Warning> {
+    let of_entry = |entry: &ProviderEntry| {
+        let (kind, carried) = (used.get(&entry.name)?, carried.get(&entry.name)?);
+        let mut asked = carried.iter().filter(|channel| entry.per_channel(**channel).receipts);
+        let lacks = |channel: &Channel| kind.lacks_for_signatures(*channel, |key| entry.settings.contains_key(key));
+        let key = asked.find_map(lacks)?;
+        let origin = Origin { path: format!("providers.{}.receipts", entry.name), ..entry.origin.clone() };
+        let text = format!("receipts are known by their addresses alone; set {key}, so that signatures are checked");
+        Some(Warning { origin, text })
+    };
+    settings.providers.iter().filter_map(of_entry).collect()
+}
+
 fn lanes(entry: &ProviderEntry, channels: &[Channel]) -> Vec<LaneSettings> {
     let lane = |channel: &Channel| {
         let limits = entry.per_channel(*channel);
@@ -387,6 +404,28 @@ mod tests {
             "callback addresses of 114 characters; allowed: one of at most 100",
         );
         assert_eq!(of(&format!("{short}{calls_back}")).0, [(Channel::Sms, true)]);
+    }
+
+    #[test]
+    fn receipts_that_could_be_signed_and_are_not_checked_are_warned_of() {
+        let http = "[http]\npublic_url = \"https://a.example\"\ncallback_key = \"0123456789abcdef\"\n";
+        let warned = |toml: &str| {
+            let parts = put_together(&format!("{http}{toml}")).unwrap_or_else(|errors| panic!("{errors:?}"));
+            parts.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        };
+        let senders = "senders = [\"+15005550006\"]\n";
+        let text = vonage(&format!("{SMS}{senders}receipts = true\n"));
+        let expected = "providers.p.receipts: receipts are known by their addresses alone; set signature_secret";
+        assert!(warned(&text).contains(expected), "{}", warned(&text));
+        let call = vonage(&format!("{}{senders}receipts = true\n", calls(VONAGE_PRIVATE_KEY)));
+        assert!(warned(&call).contains(expected), "{}", warned(&call));
+        for good in [
+            text.replace("true", "false"),
+            format!("{text}signature_secret = \"s\"\n"),
+            format!("{TWILIO}{senders}receipts = true\n"),
+        ] {
+            assert_eq!(warned(&good), "", "{good}");
+        }
     }
 
     #[test]

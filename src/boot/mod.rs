@@ -75,6 +75,9 @@ pub enum RunError {
 /// Runs until `stop` is cancelled.
 pub async fn run(settings: &Settings, clock: Clock, stop: CancellationToken) -> Result<(), RunError> {
     let parts = assemble(settings, &clock).map_err(RunError::Config)?;
+    for warning in &parts.warnings {
+        tracing::warn!("{warning}");
+    }
     let metrics = Metrics::install()?;
     let (readiness, ready) = watch::channel(readiness_of(&LinkState::Connecting, None));
     let (publishing, outbox) = watch::channel(None);

@@ -47,7 +47,7 @@ pub(super) async fn check(args: &Args, file: Option<&Path>) -> Result<(), Failur
     };
     let live = if args.live { Some(Live::of(&settings).await) } else { None };
     let samples = texts::samples(&parts.texts);
-    let mut warnings: Vec<_> = settings.warnings.iter().map(ToString::to_string).collect();
+    let mut warnings: Vec<_> = settings.warnings.iter().chain(&parts.warnings).map(ToString::to_string).collect();
     warnings.extend(samples.iter().filter_map(Sample::warning));
     if args.json {
         print_json(&warnings, &samples, &parts, live.as_ref());

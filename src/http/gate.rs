@@ -5,7 +5,6 @@
 
 use std::future::Future as _;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -26,28 +25,19 @@ pub(super) const IDLE: Duration = Duration::from_secs(30);
 /// A listener that counts its connections.
 pub(super) struct Gate {
     socket: TcpListener,
-    address: SocketAddr,
     places: Arc<Semaphore>,
 }
 
 impl Gate {
-    pub(super) fn new(socket: TcpListener, address: SocketAddr) -> Self {
-        Self { socket, address, places: Arc::new(Semaphore::new(MOST_CONNECTIONS)) }
+    pub(super) fn new(socket: TcpListener) -> Self {
+        Self { socket, places: Arc::new(Semaphore::new(MOST_CONNECTIONS)) }
     }
-}
 
-impl axum::serve::Listener for Gate {
-    type Io = Guarded<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+    /// The next connection, once there is a place for it. What the system refuses meanwhile passes.
+    pub(super) async fn accept(&mut self) -> Guarded<TcpStream> {
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        let (stream, peer) = axum::serve::Listener::accept(&mut self.socket).await;
-        (Guarded::new(stream, place), peer)
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        Ok(self.address)
+        let (stream, _) = axum::serve::Listener::accept(&mut self.socket).await;
+        Guarded::new(stream, place)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The two listeners: `[http]` for the outside, `[admin]` for operators; both tell how the worker is.
 //!
-//! Whoever connects is a stranger: connections, idle time, handling time and bodies are bounded, an
-//! unknown path says nothing but that, and every answer carries the headers that keep browsers from
-//! guessing, framing and caching. Other modules bring their routes as [`Router`]s.
+//! Whoever connects is a stranger: connections, idle time, the time and the size of heads and of bodies, and handling
+//! time are bounded, an unknown path says nothing but that, and every answer to what can be read carries the headers
+//! that keep browsers from guessing, framing and caching. Other modules bring their routes as [`Router`]s.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,6 +13,10 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -29,6 +33,10 @@ pub use self::api::{Office, api_routes};
 pub use self::health::Readiness;
 pub use self::receipts::{Door, receipt_routes};
 
+/// How long a request's head may take from the moment that one is awaited, however steadily it drips.
+const HEAD_WITHIN: Duration = gate::IDLE;
+/// The longest head that is read; a longer one is answered with 431.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// How long a handler may take, reading the body included.
 const HANDLING_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest body that is read where a handler does not say otherwise.
@@ -92,17 +100,25 @@ impl Listener {
 
     /// Answers requests until `stop`, then lets those under way finish, for at most `patience`.
     pub async fn serve(self, routes: Router, stop: CancellationToken, patience: Duration) {
-        let stopping = stop.clone().cancelled_owned();
-        let gate = gate::Gate::new(self.socket, self.address);
-        let serving = axum::serve(gate, hardened(routes)).with_graceful_shutdown(stopping);
-        let deadline = async {
-            stop.cancelled().await;
-            tokio::time::sleep(patience).await;
-        };
+        let mut gate = gate::Gate::new(self.socket);
+        let service = TowerToHyperService::new(hardened(routes));
+        let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
+        server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(MAX_HEAD_BYTES);
+        let open = GracefulShutdown::new();
+        while let Some(stream) = stop.run_until_cancelled(gate.accept()).await {
+            let connection = server.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
+            let connection = open.watch(connection);
+            tokio::spawn(async move {
+                if let Err(why) = connection.await {
+                    tracing::debug!(why, "a connection ended early");
+                }
+            });
+        }
+        // The port is free before the last answers are out.
+        drop(gate);
         // An open stream of events never ends by itself: the deadline does not wait for it.
-        tokio::select! {
-            served = serving.into_future() => drop(served),
-            () = deadline => tracing::warn!(address = %self.address, "connections were still open at the deadline"),
+        if tokio::time::timeout(patience, open.shutdown()).await.is_err() {
+            tracing::warn!(address = %self.address, "connections were still open at the deadline");
         }
     }
 }

@@ -26,8 +26,6 @@ use crate::telemetry::metrics;
 
 /// The longest body that is read: receipts have some hundred bytes.
 const MAX_BODY_BYTES: usize = 16 * 1024;
-/// The most that the names and values of the headers may have in all.
-const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// When a refusal is answered, from the request's arrival: later than any check takes.
 const REFUSED_AFTER: Duration = Duration::from_millis(100);
 
@@ -45,10 +43,15 @@ pub struct Door {
 
 /// What the `[http]` listener answers besides where receipts are on.
 pub fn receipt_routes(door: Door) -> Router {
-    Router::new()
-        .route("/receipts/{provider}/{token}", get(receive).post(receive))
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(Arc::new(door))
+    const BELOW: &str = "/receipts/{provider}/{token}";
+    let receiving = || get(receive).post(receive);
+    let prefix = door.callbacks.path();
+    let mut routes = Router::new().route(BELOW, receiving());
+    if !prefix.is_empty() {
+        // Not every proxy takes off the part of the path by which it found us. Whatever stands there is only text.
+        routes = routes.without_v07_checks().route(&format!("{prefix}{BELOW}"), receiving());
+    }
+    routes.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(Arc::new(door))
 }
 
 async fn receive(
@@ -59,9 +62,6 @@ async fn receive(
     body: Bytes,
 ) -> Response {
     let arrived = Clock::instant();
-    if headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>() > MAX_HEADER_BYTES {
-        return refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large");
-    }
     let now = door.clock.now();
     let url = door.callbacks.requested(uri.path_and_query().map_or("", |whole| whole.as_str()));
     // Each is asked, whatever the other says.

@@ -124,6 +124,28 @@ async fn a_peer_that_stops_in_its_headers_is_dropped() {
     assert!(before.elapsed() >= gate::IDLE && before.elapsed() < gate::IDLE * 2, "{:?}", before.elapsed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_peer_whose_head_drips_is_dropped() {
+    let served = serve(Router::new()).await;
+    let before = crate::clock::Clock::instant();
+    let mut stream = connect(served.address, "GET / HTTP/1.1\r\nX: ").await;
+    // Far more often than an idle connection is given up.
+    while stream.write_all(b"x").await.is_ok() && before.elapsed() < HEAD_WITHIN * 4 {
+        tokio::time::sleep(HEAD_WITHIN / 10).await;
+    }
+    assert!(before.elapsed() >= HEAD_WITHIN && before.elapsed() < HEAD_WITHIN * 2, "{:?}", before.elapsed());
+}
+
+#[tokio::test]
+async fn heads_are_bounded() {
+    let served = serve(Router::new().route("/", get(|| std::future::ready("read")))).await;
+    for (length, status) in [(MAX_HEAD_BYTES / 2, "200"), (MAX_HEAD_BYTES, "431")] {
+        let head = format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX: {}\r\n\r\n", "x".repeat(length));
+        let answer = rest_of(connect(served.address, &head).await).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{length}: {answer:.100}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_under_way_at_the_end_is_finished() {
     let started = std::sync::Arc::new(tokio::sync::Notify::new());

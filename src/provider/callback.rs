@@ -29,8 +29,10 @@ const FOR_TOKEN: &[u8] = b"courier receipt 1\0";
 /// What makes and reads addresses for receipts.
 #[derive(Clone)]
 pub struct Callbacks {
-    /// Without a slash at its end.
-    base: String,
+    /// Scheme, host and port.
+    origin: String,
+    /// The path that they are below, without a slash at its end.
+    path: String,
     /// The first signs; all are good.
     keys: Vec<hmac::Key>,
 }
@@ -51,8 +53,10 @@ impl Callbacks {
     #[must_use]
     pub fn new(public_url: &Url, key: &Secret, previous: Option<&Secret>) -> Self {
         let key_of = |secret: &Secret| hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
+        let path = public_url.path().trim_end_matches('/');
         Self {
-            base: public_url.as_str().trim_end_matches('/').to_owned(),
+            origin: public_url[..url::Position::BeforePath].to_owned(),
+            path: path.to_owned(),
             keys: [Some(key), previous].into_iter().flatten().map(key_of).collect(),
         }
     }
@@ -80,7 +84,7 @@ impl Callbacks {
         let tag = tag_of(key, provider, &token);
         token.extend(tag);
         let token = BASE64_URL_SAFE_NO_PAD.encode(token);
-        Some((handle, Secret::new(format!("{}/receipts/{provider}/{token}", self.base))))
+        Some((handle, Secret::new(format!("{}{}/receipts/{provider}/{token}", self.origin, self.path))))
     }
 
     /// What the token of an address of `provider` stands for, where it is one of ours and holds at `now`.
@@ -101,11 +105,18 @@ impl Callbacks {
         (whole && ours && in_time).then_some(read)
     }
 
-    /// The address that a request was sent to, by its own path and query: what providers sign is never taken from
-    /// what a proxy or a header says.
+    /// The address that a request was sent to, by its own path and query, whether or not a proxy left `public_url`'s
+    /// path at the beginning: what providers sign is never taken from what a proxy or a header says.
     #[must_use]
     pub fn requested(&self, path_and_query: &str) -> String {
-        format!("{}{path_and_query}", self.base)
+        let below = path_and_query.strip_prefix(&self.path).filter(|below| below.starts_with("/receipts/"));
+        format!("{}{}{}", self.origin, self.path, below.unwrap_or(path_and_query))
+    }
+
+    /// The path that all addresses are below; empty where they have none but their own.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
     }
 }
 
@@ -179,6 +190,24 @@ mod tests {
         let again = ours.address("twilio", &id("c-1"), Channel::Sms, 4, later()).expect("an address").0;
         assert_eq!(handle, again, "the same challenge");
         assert!(ours.address("vonage", &id("c-1"), Channel::Sms, 256, later()).is_none());
+    }
+
+    #[test]
+    fn what_a_provider_signed_is_known_behind_any_proxy() {
+        for (public, came, signed) in [
+            ("https://a.example", "/receipts/p/t?x=%20y", "https://a.example/receipts/p/t?x=%20y"),
+            ("https://a.example:8443/", "/receipts/p/t", "https://a.example:8443/receipts/p/t"),
+            ("https://a.example/mfa/", "/receipts/p/t", "https://a.example/mfa/receipts/p/t"),
+            ("https://a.example/mfa", "/mfa/receipts/p/t", "https://a.example/mfa/receipts/p/t"),
+            ("https://a.example/receipts", "/receipts/p/t", "https://a.example/receipts/receipts/p/t"),
+        ] {
+            let url = Url::parse(public).expect("an address");
+            let ours = Callbacks::new(&url, &Secret::new("k1"), None);
+            assert_eq!(ours.requested(came), signed, "{public} {came}");
+            let (_, address) = ours.address("p", &id("c-1"), Channel::Sms, 1, later()).expect("an address");
+            let below = signed.split_once("/p/").expect("a provider").0;
+            assert!(address.expose().starts_with(&format!("{below}/p/")), "{}", address.expose());
+        }
     }
 
     #[test]

@@ -89,6 +89,19 @@ impl Kind {
         }
     }
 
+    /// The setting without which receipts about `channel` are known by their address alone, though the vendor signs
+    /// them; `None` where `has_setting` says that nothing is missing.
+    #[must_use]
+    pub fn lacks_for_signatures(&self, channel: Channel, has_setting: impl Fn(&str) -> bool) -> Option<&str> {
+        match self {
+            Self::Data(definition) => {
+                let rule = definition.dialect(channel).and_then(Dialect::receipt)?;
+                rule.secrets().find(|key| !has_setting(key))
+            }
+            Self::Code(_) => None,
+        }
+    }
+
     /// The settings without which it does not carry `channel`.
     #[must_use]
     pub fn required_for(&self, channel: Channel) -> Vec<&str> {

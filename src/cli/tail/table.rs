@@ -12,7 +12,7 @@ struct Column {
     head: &'static str,
     least: usize,
     whole: usize,
-    /// Who gets room first; below this width of the terminal it is left out.
+    /// Below this width of the terminal it is left out.
     from: usize,
     value: fn(&Outcome) -> String,
 }
@@ -28,9 +28,9 @@ const COLUMNS: [Column; 10] = [
     Column { head: "STATUS", least: 13, whole: 13, from: 0, value: status },
     Column { head: "CHAN", least: 5, whole: 5, from: 0, value: |one| one.channel.map_or("-", Channel::as_str).into() },
     Column { head: "PROVIDER", least: 8, whole: 12, from: 0, value: |one| or_dash(one.provider.as_deref()) },
-    Column { head: "WHY", least: 10, whole: 21, from: 0, value: |one| one.reason.map_or("-", Reason::as_str).into() },
-    Column { head: "TO", least: 10, whole: 15, from: 0, value: |one| or_dash(one.destination.as_deref()) },
-    Column { head: "SESSION", least: 8, whole: 36, from: 0, value: |one| or_dash(one.session_id.as_deref()) },
+    Column { head: "WHY", least: 21, whole: 21, from: 0, value: |one| one.reason.map_or("-", Reason::as_str).into() },
+    Column { head: "TO", least: 12, whole: 15, from: 0, value: |one| or_dash(one.destination.as_deref()) },
+    Column { head: "SESSION", least: 7, whole: 36, from: 0, value: |one| or_dash(one.session_id.as_deref()) },
     Column { head: "TENANT", least: 8, whole: 16, from: 120, value: |one| one.tenant.clone() },
     Column { head: "ADVICE", least: 18, whole: 18, from: 120, value: advice },
     Column { head: "CHALLENGE", least: 10, whole: 36, from: 100, value: |one| one.challenge_id.to_string() },

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::reply::{is_harmless_code, texts};
 use super::request::Body;
+use super::variables::SETTINGS;
 use crate::delivery::message::Template;
 use crate::delivery::outcome::ReceiptStatus;
 use crate::provider::http::receipt::{News, SigMethod};
@@ -54,6 +55,19 @@ pub enum Scheme {
         /// `whsec_` and base64; two of them, parted by a space, while they rotate.
         secret: Template,
     },
+}
+
+impl Scheme {
+    /// What it needs to check anything.
+    const fn secret(&self) -> Option<&Template> {
+        match self {
+            Self::None => None,
+            Self::Twilio { secret }
+            | Self::VonageSms { secret, .. }
+            | Self::VonageJwt { secret }
+            | Self::StandardWebhooks { secret } => Some(secret),
+        }
+    }
 }
 
 /// The words for a signature method, as `one_of` of a setting lists them.
@@ -104,6 +118,12 @@ impl ReceiptRule {
     pub fn rows(&self) -> BTreeSet<ReceiptRow> {
         let words = self.words.keys().cloned().map(ReceiptRow::Word);
         words.chain(self.codes.keys().cloned().map(ReceiptRow::Code)).collect()
+    }
+
+    /// The settings without which nothing is checked but the address, though the vendor can sign.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let names = self.scheme.secret().into_iter().flat_map(Template::names);
+        names.filter_map(|name| name.strip_prefix(SETTINGS))
     }
 
     /// The longest address that the vendor calls back, in characters.

@@ -108,7 +108,7 @@ pub(super) fn proof(scheme: &Scheme, settings: &BTreeMap<String, Secret>) -> Res
         Scheme::Twilio { secret } => fill(secret).map_or(Proof::Address, |token| Proof::twilio(&token)),
         Scheme::VonageSms { secret, method } => {
             let known = fill(method).and_then(|word| sig_method(&word));
-            let method = known.ok_or_else(|| unusable(&[method], "sha256, sha512, sha1"))?;
+            let method = known.ok_or_else(|| unusable(&[method], "sha256, sha512, sha1, md5_hmac, md5_hash"))?;
             secret_of(secret).map_or(Proof::Address, |secret| Proof::VonageSms(secret, method))
         }
         Scheme::VonageJwt { secret } => secret_of(secret).map_or(Proof::Address, Proof::VonageJwt),

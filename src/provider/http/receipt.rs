@@ -16,11 +16,14 @@ use serde_json::{Map, Value};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{digest, hmac};
 
+use self::md5::{md5_hash, md5_hmac};
 use super::auth::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, WebhookKey};
 use super::jwt;
 use crate::clock::Timestamp;
 use crate::delivery::outcome::ReceiptStatus;
 use crate::secret::Secret;
+
+mod md5;
 
 /// Vonage repeats a receipt for a day, and clocks differ.
 const OLDEST: Duration = Duration::from_hours(25);
@@ -65,7 +68,7 @@ pub enum Proof {
 
 /// How an account at Vonage signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum SigMethod {
     /// HMAC with SHA-256.
     Sha256,
@@ -73,6 +76,10 @@ pub enum SigMethod {
     Sha512,
     /// HMAC with SHA-1.
     Sha1,
+    /// HMAC with MD5.
+    Md5Hmac,
+    /// MD5 of what is signed and then the secret: what an account has that never chose.
+    Md5Hash,
 }
 
 impl Proof {
@@ -99,7 +106,7 @@ impl Given<'_> {
     /// What it carries, as one object: of JSON the object itself, of a form or a query its fields as texts.
     #[must_use]
     pub fn fields(&self) -> Map<String, Value> {
-        if self.is_json() {
+        if self.is_json() && !self.body.is_empty() {
             return serde_json::from_slice(self.body).unwrap_or_default();
         }
         let text = |(name, value): (String, String)| (name, Value::String(value));
@@ -171,7 +178,7 @@ fn is_vonages_sms(secret: &Secret, method: SigMethod, given: &Given<'_>) -> bool
     let Some(signature) = fields.remove("sig").and_then(|sig| unhex(sig.as_str()?)) else { return false };
     let time = fields.get("timestamp").map(plain).and_then(|text| text.parse().ok());
     let in_time = time.is_some_and(|seconds| given.is_recent(seconds, OLDEST));
-    hmac::verify(&method.key(secret), signed_by_vonage(&fields).as_bytes(), &signature).is_ok() && in_time
+    method.holds(secret.expose().as_bytes(), signed_by_vonage(&fields).as_bytes(), &signature) && in_time
 }
 
 /// `&name=value` of every field in the order of the names, with `&` and `=` in values as `_`.
@@ -187,13 +194,15 @@ fn plain(value: &Value) -> String {
 }
 
 impl SigMethod {
-    fn key(self, secret: &Secret) -> hmac::Key {
-        let algorithm = match self {
-            Self::Sha256 => hmac::HMAC_SHA256,
-            Self::Sha512 => hmac::HMAC_SHA512,
-            Self::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-        };
-        hmac::Key::new(algorithm, secret.expose().as_bytes())
+    fn holds(self, secret: &[u8], signed: &[u8], signature: &[u8]) -> bool {
+        let by = |algorithm| hmac::verify(&hmac::Key::new(algorithm, secret), signed, signature).is_ok();
+        match self {
+            Self::Sha256 => by(hmac::HMAC_SHA256),
+            Self::Sha512 => by(hmac::HMAC_SHA512),
+            Self::Sha1 => by(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY),
+            Self::Md5Hmac => verify_slices_are_equal(&md5_hmac(secret, signed), signature).is_ok(),
+            Self::Md5Hash => verify_slices_are_equal(&md5_hash(secret, signed), signature).is_ok(),
+        }
     }
 }
 

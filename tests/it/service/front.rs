@@ -51,10 +51,13 @@ async fn serve(listener: TcpListener, backs: Arc<Mutex<Vec<u16>>>) {
     }
 }
 
+/// What signs the addresses of these tests.
+pub(super) const CALLBACK_KEY: &str = "a key for the addresses of tests";
+
 /// Lets the worker of a configuration be called back at this address.
 pub(super) fn call_back_at(config: &Path, public: &str) {
     let text = std::fs::read_to_string(config).expect("there");
-    let keys = format!("[http]\npublic_url = \"{public}\"\ncallback_key = \"a key for the addresses of tests\"");
+    let keys = format!("[http]\npublic_url = \"{public}\"\ncallback_key = \"{CALLBACK_KEY}\"");
     std::fs::write(config, text.replacen("[http]", &keys, 1)).expect("written");
 }
 

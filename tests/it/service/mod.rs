@@ -4,6 +4,7 @@
 mod bounds;
 mod calls;
 mod commands;
+mod doors;
 mod fleet;
 mod front;
 mod kills;

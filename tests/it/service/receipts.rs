@@ -1,10 +1,11 @@
 //! What became of a message: receipts from simulated providers to the program itself, and what upstream hears.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lapin::options::BasicGetOptions;
 use mfa_courier::clock::Clock;
-use mfa_courier::simulator::Simulator;
+use mfa_courier::simulator::{API_KEY, API_SECRET, APPLICATION_ID, SIGNATURE_SECRET, Simulator, VONAGE_PRIVATE_KEY};
 use serde_json::{Value, json};
 
 use super::front::{call_back_at, http_port};
@@ -14,12 +15,19 @@ use crate::node::{Node, eventually};
 /// A stage on which both providers send receipts.
 async fn stage() -> (Stage, Courier, String) {
     let stage = Stage::new(Node::shared()).await;
-    let config =
-        stage.config_with("receipts = true\nreceipt_timeout = \"2s\"", "receipts = true\nreceipt_timeout = \"2s\"");
-    let public = format!("http://127.0.0.1:{}", http_port(&config));
-    call_back_at(&config, &public);
+    let (config, public) = hearing(&stage, "");
     let courier = Courier::start(&config).await;
     (stage, courier, public)
+}
+
+const RECEIPTS: &str = "receipts = true\nreceipt_timeout = \"2s\"\n";
+
+/// A configuration by which both providers send receipts, and where they come to; `more` follows the providers.
+pub(super) fn hearing(stage: &Stage, more: &str) -> (PathBuf, String) {
+    let config = stage.config_with(RECEIPTS, &format!("{RECEIPTS}{more}"));
+    let public = format!("http://127.0.0.1:{}", http_port(&config));
+    call_back_at(&config, &public);
+    (config, public)
 }
 
 async fn final_of(stage: &Stage, to: &str, channels: &[&str]) -> Value {
@@ -89,6 +97,70 @@ async fn what_comes_after_the_end_is_told_and_changes_nothing() {
     let late = late.await;
     assert_eq!((&late["id"], &late["notes"]), (&json!("r-0:1:late:delivered"), &json!(["late_receipt"])));
     assert_eq!(late["final"], false);
+}
+
+/// A stage on which Vonage carries text messages and calls, and signs what it tells.
+async fn of_vonage() -> (Stage, Courier) {
+    let stage = Stage::new(Node::shared()).await;
+    let vonage = format!(
+        r#"
+[providers.vonage]
+kind = "vonage"
+base_url = "{}"
+api_key = "{API_KEY}"
+api_secret = "{API_SECRET}"
+application_id = "{APPLICATION_ID}"
+private_key = """{VONAGE_PRIVATE_KEY}"""
+signature_secret = "{SIGNATURE_SECRET}"
+senders = ["+15005550006"]
+{RECEIPTS}
+[[routes]]
+channel = "sms"
+providers = ["vonage"]
+[[routes]]
+channel = "voice"
+providers = ["vonage"]
+"#,
+        stage.simulator.base_url("vonage/only")
+    );
+    let (config, _) = hearing(&stage, &vonage);
+    let courier = Courier::start(&config).await;
+    (stage, courier)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_vonage_signs_of_messages_and_calls_is_believed_and_nothing_else() {
+    for (channel, confirmed) in [("sms", "receipt"), ("voice", "answer")] {
+        let (stage, courier) = of_vonage().await;
+        let outcome = final_of(&stage, "+14155552671", &[channel]).await;
+        assert_eq!(
+            (&outcome["status"], &outcome["confirmed_by"]),
+            (&json!("delivered"), &json!(confirmed)),
+            "{channel}: {outcome}"
+        );
+        assert_eq!(providers_of(&stage.simulator), ["vonage/only"]);
+        let (_, figures) = courier.get("/metrics").await.expect("figures");
+        assert!(!figures.contains("provider=\"vonage\",status=\"refused\""), "{figures}");
+
+        let (stage, courier) = of_vonage().await;
+        let outcome = final_of(&stage, "+14155559923", &[channel]).await;
+        assert_eq!(
+            (&outcome["status"], &outcome["reason"]),
+            (&json!("sent"), &json!("receipt_timeout")),
+            "{channel}: {outcome}"
+        );
+        let (_, figures) = courier.get("/metrics").await.expect("figures");
+        assert!(figures.contains("courier_receipts_total{provider=\"vonage\",status=\"refused\"} 1"), "{figures}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_message_that_vonage_lost_becomes_a_call() {
+    let (stage, _courier) = of_vonage().await;
+    let outcome = final_of(&stage, "+14157800001", &["sms", "voice"]).await;
+    let told = |n: usize| outcome["attempts"][n]["receipt"]["status"].as_str().map(str::to_owned);
+    assert_eq!((told(0).as_deref(), told(1).as_deref()), (Some("failed"), Some("busy")), "{outcome}");
+    assert_eq!(outcome["status"], "failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
