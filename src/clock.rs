@@ -14,6 +14,35 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::time::Instant;
 
+/// When a wait that goes on is told of: as it begins, and then each time that it has lasted twice as long, but
+/// every few minutes at least.
+#[derive(Debug)]
+pub struct Waiting {
+    since: Instant,
+    told_again_after: Duration,
+}
+
+impl Waiting {
+    const FIRST: Duration = Duration::from_secs(2);
+    const RAREST: Duration = Duration::from_mins(5);
+
+    /// A wait that begins now.
+    #[must_use]
+    pub fn begin() -> Self {
+        Self { since: Clock::instant(), told_again_after: Duration::ZERO }
+    }
+
+    /// For how many seconds it has lasted, where it is time to tell.
+    pub fn due(&mut self) -> Option<u64> {
+        let lasted = Clock::instant().duration_since(self.since);
+        if lasted < self.told_again_after {
+            return None;
+        }
+        self.told_again_after = lasted + lasted.clamp(Self::FIRST, Self::RAREST);
+        Some(lasted.as_secs())
+    }
+}
+
 /// A moment of wall-clock time in milliseconds since the Unix epoch. Arithmetic saturates.
 ///
 /// Serialised as RFC 3339 in UTC with milliseconds.
@@ -261,5 +290,16 @@ mod tests {
         assert_eq!(clock.now(), Timestamp::from_millis(6_000));
         clock.skew_by(-2_000);
         assert_eq!(clock.now(), Timestamp::from_millis(4_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_wait_is_told_of_ever_more_rarely() {
+        let (mut waiting, mut told) = (Waiting::begin(), Vec::new());
+        for _ in 0..3_600 {
+            told.extend(waiting.due());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(told[..8], [0, 2, 4, 8, 16, 32, 64, 128]);
+        assert!(told.windows(2).all(|pair| pair[1] - pair[0] <= 300) && told.len() < 24, "{told:?}");
     }
 }

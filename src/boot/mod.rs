@@ -125,7 +125,10 @@ async fn serve(
     };
     let ((kept, mut held), link) = tokio::select! {
         started = started => started?,
-        () = stop.cancelled() => return Ok(()),
+        () = stop.cancelled() => {
+            tracing::info!("stopped before the broker and the ledger were there; nothing was in hand");
+            return Ok(());
+        }
     };
     let retention = settings.ledger.retention;
     let (outbox, recording) = record(Arc::clone(&link.outbox), Arc::clone(&kept.ledger), clock.clone(), retention);
@@ -144,6 +147,11 @@ async fn serve(
             }
         }
     };
+    let asked = stop.clone();
+    let asked = tokio::spawn(async move {
+        asked.cancelled().await;
+        Clock::instant()
+    });
     let ended = tokio::select! {
         ended = worker.run(link.inbox, stop, settings.delivery.drain) => ended,
         () = watching => Ended::LinkFailed,
@@ -153,7 +161,8 @@ async fn serve(
     recording.finish(RECORD_PATIENCE).await;
     match (ended, last) {
         (Ended::Drained, _) => {
-            tracing::info!("drained");
+            let took = asked.await.map(|asked| asked.elapsed()).unwrap_or_default();
+            tracing::info!(took_ms = took.as_millis(), "stopped: all that was in hand is finished or with the broker");
             Ok(())
         }
         (Ended::CutOff(left), _) => Err(RunError::CutOff(left)),

@@ -55,11 +55,11 @@ pub(super) async fn check(args: &Args, file: Option<&Path>) -> Result<(), Failur
         if args.effective {
             println!("{}", settings.redacted());
         }
-        print!("{}", texts::shown(&samples, args.texts));
+        print_text(&parts, file, live.as_ref());
         for warning in &warnings {
             eprintln!("warning: {warning}");
         }
-        print_text(&parts, file, live.as_ref());
+        print!("{}", texts::shown(&samples, args.texts));
     }
     match live {
         Some(Live { broker, ledger }) => broker.and(ledger).map_err(Failure::Service),
@@ -92,8 +92,13 @@ async fn try_broker(settings: &Settings) -> Result<(), String> {
 }
 
 fn print_text(parts: &Parts, file: Option<&Path>, live: Option<&Live>) {
-    let source = file.map_or_else(|| "the built-in defaults".to_owned(), |file| file.display().to_string());
+    let defaults = || "no file was given; the built-in defaults and the environment".to_owned();
+    let source = file.map_or_else(defaults, |file| file.display().to_string());
     println!("{source}: good");
+    if parts.policy.providers.is_empty() {
+        println!("  no provider is configured: every challenge would be rejected with no_route");
+        return print_live(live);
+    }
     for provider in &parts.policy.providers {
         let senders: Vec<_> = provider.senders.iter().map(|sender| sender.from.as_ref()).collect();
         let from = if senders.is_empty() { String::new() } else { format!(", from {}", senders.join(", ")) };
@@ -105,6 +110,10 @@ fn print_text(parts: &Parts, file: Option<&Path>, live: Option<&Live>) {
             println!("  nobody carries {channel}");
         }
     }
+    print_live(live);
+}
+
+fn print_live(live: Option<&Live>) {
     if let Some(Live { broker, ledger }) = live {
         for (service, tried) in [("broker", broker), ("ledger", ledger)] {
             match tried {

@@ -1,5 +1,5 @@
 //! `mfa-courier explain`: which hops a challenge would have, in which order, why not others, and what that can take
-//! and cost at most. Nothing is sent.
+//! and cost at most. Nothing is sent. What would be rejected ends with 1.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -69,7 +69,8 @@ pub(super) fn run(args: &Args, settings: &Settings) -> Result<(), Failure> {
     } else {
         print(&explanation, &costs);
     }
-    Ok(())
+    // Said above: a script has to see it too.
+    if explanation.rejection.is_some() { Err(Failure::Told(1)) } else { Ok(()) }
 }
 
 const fn refused(rejection: Rejection) -> Explanation {

@@ -235,7 +235,15 @@ fn provider(name: Arc<str>, mut section: Section<'_>) -> Option<ProviderEntry> {
 }
 
 fn endpoints(mut section: Section<'_>) -> BTreeMap<String, Url> {
-    section.rest().into_iter().filter_map(|(name, item)| Some((name, item.http_url()?))).collect()
+    const KNOWN: [&str; 4] = ["sms", "voice", "push", "token"];
+    let endpoint = |(name, item): (String, Item<'_>)| {
+        if KNOWN.contains(&name.as_str()) {
+            return Some((name, item.http_url()?));
+        }
+        item.cx.error(ConfigError::unknown_key(item.key_origin(), &name, &KNOWN));
+        None
+    };
+    section.rest().into_iter().filter_map(endpoint).collect()
 }
 
 /// What is left of a provider's section. Any of it may be secret, so nothing of it is shown.

@@ -48,7 +48,8 @@ fn write_secret(path: &Path, secret: &str) {
 
 fn build_providers(settings: &Settings) {
     let assembled = assemble(settings, &Clock::system());
-    assert!(assembled.is_ok(), "{:#?}", assembled.err());
+    let parts = assembled.unwrap_or_else(|errors| panic!("{errors:#?}"));
+    assert_eq!(parts.warnings, []);
 }
 
 fn providers_of_the_last_route(settings: &Settings) -> Vec<&str> {
@@ -60,6 +61,7 @@ fn the_example_for_production_is_right() {
     let secrets = [
         ("broker-url", "amqps://courier:secret@rabbitmq.internal:5671/mfa\n"),
         ("content-key", "an example of a key\n"),
+        ("callback-key", "an example of another key\n"),
         ("twilio-api-secret", "secret\n"),
         ("gateway-signing-secret", LONG_SECRET),
         ("fcm-service-account.json", &account()),
@@ -72,7 +74,8 @@ fn the_example_for_production_is_right() {
     ];
     let settings = load(&read("config/examples/production.toml"), &secrets, &env);
     assert_eq!(providers_of_the_last_route(&settings), ["twilio", "gateway"]);
-    assert_eq!(settings.providers[0].per_channel(Channel::Sms).senders.len(), 2);
+    let twilio = settings.providers[0].per_channel(Channel::Sms);
+    assert_eq!((twilio.senders.len(), twilio.receipts), (2, true));
 }
 
 /// What stands in the example as a comment is as right as the rest.
@@ -81,8 +84,15 @@ fn the_calls_of_the_example_for_production_are_right() {
     let example = read("config/examples/production.toml");
     let (_, after) = example.split_once("#[providers.vonage]").expect("Vonage, as a comment");
     let (lines, _) = after.split_once("\n\n").expect("an end");
-    let toml = format!("[providers.vonage]{}", lines.replace("\n#", "\n"));
-    let secrets = [("vonage-api-secret", "secret"), ("vonage-private-key", VONAGE_PRIVATE_KEY)];
+    let (_, http) = example.split_once("[http]").expect("where receipts come");
+    let (http, _) = http.split_once("[admin]").expect("an end");
+    let toml = format!("[http]{http}[providers.vonage]{}", lines.replace("\n#", "\n"));
+    let secrets = [
+        ("callback-key", "an example of a key"),
+        ("vonage-api-secret", "secret"),
+        ("vonage-private-key", VONAGE_PRIVATE_KEY),
+        ("vonage-signature-secret", "secret"),
+    ];
     let env = [("VONAGE_API_KEY", "abcd1234"), ("VONAGE_APPLICATION_ID", APPLICATION_ID)];
     let settings = load(&toml, &secrets, &env);
     let rate = |channel| settings.providers[0].per_channel(channel).rate.map(|rate| rate.per_second);

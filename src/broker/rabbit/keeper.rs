@@ -11,7 +11,7 @@ use super::refusal::{OpenError, StartError};
 use super::session::{Ends, Plan, Session};
 use super::wire::Wire;
 use crate::broker::LinkState;
-use crate::clock::{Clock, Dice};
+use crate::clock::{Clock, Dice, Waiting};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Half of the two seconds within which a broker that is back has to be used again.
@@ -43,14 +43,16 @@ impl Pauses {
 
 /// Opens the first session: waits for a broker that can't be reached, and ends for what can't pass.
 pub(super) async fn first(plan: &Plan, stop: &CancellationToken, pauses: &mut Pauses) -> Result<Session, StartError> {
+    let mut waiting = Waiting::begin();
     loop {
         match Session::open(plan, stop).await {
             Ok(session) => return Ok(session),
             Err(OpenError::Final(error)) => return Err(error),
             Err(OpenError::Later(why)) => {
-                let pause = pauses.draw();
-                tracing::warn!(broker = %plan.address, why, ?pause, "the broker can't be used yet; trying again");
-                tokio::time::sleep(pause).await;
+                if let Some(waited_s) = waiting.due() {
+                    tracing::warn!(broker = %plan.address, why, waited_s, "the broker can't be used yet; trying on");
+                }
+                tokio::time::sleep(pauses.draw()).await;
             }
         }
     }
@@ -108,6 +110,7 @@ impl Keeper {
 
     /// The next session, however long it takes; none once closed or when the lock is another's.
     async fn reopen(&mut self) -> Option<Session> {
+        let mut waiting = Waiting::begin();
         loop {
             let pause = self.pauses.draw();
             tokio::select! {
@@ -125,11 +128,17 @@ impl Keeper {
                     self.ends.state.send_replace(LinkState::Failed(error.to_string()));
                     return None;
                 }
-                Err(OpenError::Final(error)) => {
-                    tracing::error!(broker = %self.plan.address, %error, "the broker refuses the courier; trying again");
-                }
-                Err(OpenError::Later(why)) => {
-                    tracing::warn!(broker = %self.plan.address, why, "the broker can't be used; trying again");
+                Err(error) => {
+                    let Some(waited_s) = waiting.due() else { continue };
+                    let broker = &self.plan.address;
+                    match error {
+                        OpenError::Final(error) => {
+                            tracing::error!(%broker, %error, waited_s, "the broker refuses the courier; trying on");
+                        }
+                        OpenError::Later(why) => {
+                            tracing::warn!(%broker, why, waited_s, "the broker can't be used; trying on");
+                        }
+                    }
                 }
             }
         }

@@ -22,7 +22,7 @@ use self::stored::Fields;
 use super::outcomes::{About, Found, Published};
 use super::{Appended, Entry, Expected, Ledger, LedgerError, Record, Written, says_something_new};
 use crate::challenge::{ChallengeId, Handle};
-use crate::clock::{Clock, Dice, Timestamp};
+use crate::clock::{Clock, Dice, Timestamp, Waiting};
 use crate::delivery::Fact;
 use crate::delivery::version::Version;
 use crate::guard::quota::{LaneKey, LaneLimit};
@@ -92,13 +92,15 @@ impl RedisLedger {
     /// Where Redis is there and can't be a ledger.
     pub async fn connect(settings: &RedisSettings, clock: Clock, dice: Dice) -> Result<Self, RedisStartError> {
         let inner = Inner::new(settings, clock, dice)?;
-        let mut wait = FIRST_WAIT;
+        let (mut wait, mut waiting) = (FIRST_WAIT, Waiting::begin());
         loop {
             match inner.reconnect().await {
                 Ok(()) => break,
                 Err(LinkError::Refused(why)) => return Err(RedisStartError(why)),
                 Err(LinkError::Unreachable(why)) => {
-                    tracing::warn!(why, "the ledger can't be reached; trying again");
+                    if let Some(waited_s) = waiting.due() {
+                        tracing::warn!(why, waited_s, "the ledger can't be reached; trying on");
+                    }
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }

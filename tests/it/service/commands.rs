@@ -47,9 +47,21 @@ async fn explain_says_what_would_be_done_and_sends_nothing() {
     let shown = text(&shown.stdout);
     assert!(shown.contains("sms by twilio: the channel has routes, and none of them matches"), "{shown}");
     assert!(shown.contains("push: no provider of this channel is configured"), "{shown}");
+    let rejected = program(&["explain", "--config", config, "--to", "+447400123456", "--channel", "sms"]).await;
+    assert!(text(&rejected.stdout).starts_with("rejected: no_route"), "{}", text(&rejected.stdout));
+    assert_eq!(rejected.status.code(), Some(1));
     assert_eq!(stage.simulator.received_total(), 0);
     let no_platform = program(&["explain", "--config", config, "--to", "+14155552671", "--channel", "push"]).await;
     assert_eq!(no_platform.status.code(), Some(2), "{}", text(&no_platform.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_without_a_file_says_what_it_checked_and_what_is_missing() {
+    let check = program(&["check"]).await;
+    assert!(check.status.success(), "{}", text(&check.stderr));
+    let said = text(&check.stdout);
+    let head = "no file was given; the built-in defaults and the environment: good\n  no provider is configured:";
+    assert!(said.starts_with(head), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,6 +100,10 @@ async fn all_mistakes_of_a_configuration_are_told_at_once() {
     std::fs::write(&file, mistakes.replace("prefech", "prefetch")).unwrap();
     let said = text(&program(&["check", "--config", file.to_str().unwrap()]).await.stderr);
     assert!(said.contains("did you mean \"twilio\"?") && said.contains("providers.b.auth_token"), "{said}");
+    std::fs::write(&file, "[providers.a]\nkind = \"webhook\"\nendpoints = { smss = \"https://a.example\" }\n").unwrap();
+    let said = text(&program(&["check", "--config", file.to_str().unwrap()]).await.stderr);
+    let expected = "providers.a.endpoints.smss: unknown key; did you mean `sms`?; allowed: push, sms, token, voice";
+    assert!(said.contains("courier.toml:3:") && said.contains(expected), "{said}");
     let usage = program(&["send"]).await;
     assert_eq!(usage.status.code(), Some(2));
 }
