@@ -73,6 +73,29 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// In UTC to the second, as RFC 3339: `2026-11-24T12:00:00Z`.
+    #[must_use]
+    pub fn seconds(self) -> String {
+        self.written("%Y-%m-%dT%H:%M:%SZ")
+    }
+
+    /// The same in ISO 8601's basic form: `20261124T120000Z`.
+    #[must_use]
+    pub fn basic(self) -> String {
+        self.written("%Y%m%dT%H%M%SZ")
+    }
+
+    /// As HTTP writes dates (RFC 9110, IMF-fixdate): `Tue, 24 Nov 2026 12:00:00 GMT`.
+    #[must_use]
+    pub fn rfc1123(self) -> String {
+        self.written("%a, %d %b %Y %H:%M:%S GMT")
+    }
+
+    fn written(self, format: &str) -> String {
+        let moment = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
+        moment.strftime(format).to_string()
+    }
+
     /// Parses RFC 3339 with an explicit offset; leap seconds and impossible dates are refused.
     #[must_use]
     pub fn parse_rfc3339(text: &str) -> Option<Self> {

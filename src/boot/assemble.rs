@@ -13,7 +13,9 @@ use crate::config::{ConfigError, Origin, Place, ProviderEntry, Serves, Settings,
 use crate::delivery::message::Texts;
 use crate::delivery::policy::Policy;
 use crate::provider::callback::{Callbacks, length_of_address};
+use crate::provider::definition::settings::name_of;
 use crate::provider::definition::{self, Definition};
+use crate::provider::flow::Flows;
 use crate::provider::http::ProviderSettings;
 use crate::provider::kinds::{IN_CODE, Kind, Kinds};
 use crate::provider::{Provider, Roster};
@@ -33,6 +35,8 @@ pub struct Parts {
     pub in_flight: Vec<(Arc<str>, u32)>,
     /// What makes and reads the addresses for receipts; absent where no provider sends any.
     pub callbacks: Option<Callbacks>,
+    /// What opens the addresses at which vendors fetch what calls say; absent where none does.
+    pub flows: Option<(Callbacks, Flows)>,
     /// The kind of each configured provider, by the provider's name.
     pub kinds: Kinds,
     /// What works and should not stay so.
@@ -56,9 +60,10 @@ pub fn assemble(settings: &Settings, clock: &Clock) -> Result<Parts, Vec<ConfigE
             errors.push(unknown_kind(entry, &kinds));
             continue;
         };
-        match provider(entry, kind, clock) {
+        match provider(entry, kind, flows(settings), clock) {
             Ok(provider) => {
-                carried.insert(Arc::clone(&entry.name), channels(entry, kind, &mut errors));
+                let reachable = flows(settings).is_some();
+                carried.insert(Arc::clone(&entry.name), channels(entry, kind, reachable, &mut errors));
                 roster.insert(provider);
             }
             Err(wrong) => errors.extend(wrong),
@@ -71,6 +76,10 @@ pub fn assemble(settings: &Settings, clock: &Clock) -> Result<Parts, Vec<ConfigE
         return Err(errors);
     }
     let channels_of = |name: &str| carried.get(name).cloned().unwrap_or_default();
+    let is_fetched = |(name, kind): (&Arc<str>, &Kind)| {
+        carried.get(name).is_some_and(|channels| channels.iter().any(|channel| kind.is_fetched(*channel)))
+    };
+    let fetched = used.iter().any(is_fetched);
     let platforms_of = |name: &str| used.get(name).and_then(Kind::platforms);
     Ok(Parts {
         policy: settings.policy(|name| Serves {
@@ -79,6 +88,7 @@ pub fn assemble(settings: &Settings, clock: &Clock) -> Result<Parts, Vec<ConfigE
             tells: tells(used.get(name), channels_of(name)),
         }),
         callbacks: if hears { callbacks(settings) } else { None },
+        flows: if fetched { callbacks(settings).zip(flows(settings)) } else { None },
         texts,
         roster,
         lanes: settings.providers.iter().flat_map(|entry| lanes(entry, &channels_of(&entry.name))).collect(),
@@ -130,9 +140,14 @@ fn definitions(dir: Option<&Path>, errors: &mut Vec<ConfigError>) -> BTreeMap<Ar
     kinds
 }
 
-fn provider(entry: &ProviderEntry, kind: &Kind, clock: &Clock) -> Result<Arc<dyn Provider>, Vec<ConfigError>> {
+fn provider(
+    entry: &ProviderEntry,
+    kind: &Kind,
+    flows: Option<Flows>,
+    clock: &Clock,
+) -> Result<Arc<dyn Provider>, Vec<ConfigError>> {
     let known = kind.settings();
-    let unknown = entry.settings.keys().filter(|key| !known.contains(&key.as_str()));
+    let unknown = entry.settings.keys().filter(|key| !known.contains(&name_of(key)));
     let mut errors: Vec<_> = unknown.map(|key| entry.unknown_setting(key, &known)).collect();
     let channel_of = |word: &String| Channel::ALL.into_iter().find(|channel| channel.as_str() == word);
     let endpoints = entry.endpoints.iter().filter_map(|(word, url)| Some((channel_of(word)?, url.to_string())));
@@ -141,6 +156,7 @@ fn provider(entry: &ProviderEntry, kind: &Kind, clock: &Clock) -> Result<Arc<dyn
         endpoints: endpoints.collect(),
         token_endpoint: entry.endpoints.get("token").map(ToString::to_string),
         settings: entry.settings.iter().map(|(key, setting)| (key.clone(), setting.value.clone())).collect(),
+        flows,
         ..ProviderSettings::new(entry.name.as_ref())
     };
     match kind.build(given, clock) {
@@ -162,11 +178,12 @@ fn provider(entry: &ProviderEntry, kind: &Kind, clock: &Clock) -> Result<Arc<dyn
 }
 
 /// The channels that a provider carries as it is configured: what it can't do without is there.
-fn channels(entry: &ProviderEntry, kind: &Kind, errors: &mut Vec<ConfigError>) -> Vec<Channel> {
-    let has_setting = |key: &str| entry.settings.contains_key(key);
+fn channels(entry: &ProviderEntry, kind: &Kind, reachable: bool, errors: &mut Vec<ConfigError>) -> Vec<Channel> {
+    let has_setting = |key: &str| entry.settings.keys().any(|other| name_of(other) == key);
+    let can_say = |channel: &Channel| reachable || !kind.is_fetched(*channel);
     let lacks_sender = |channel: Channel| kind.needs_sender(channel) && entry.per_channel(channel).senders.is_empty();
     let carried: Vec<_> =
-        kind.channels_with(has_setting).into_iter().filter(|channel| !lacks_sender(*channel)).collect();
+        kind.channels_with(has_setting).into_iter().filter(|channel| !lacks_sender(*channel)).filter(can_say).collect();
     if carried.is_empty() {
         let origin = Origin { path: format!("providers.{}.senders", entry.name), ..entry.origin.clone() };
         errors.push(ConfigError::new(origin, "no sender", "one sender or more: nothing can be sent without"));
@@ -190,7 +207,10 @@ fn check_routes(
             let channels: Vec<_> = carried.iter().map(|channel| channel.as_str()).collect();
             let mut allowed = format!("a provider of {channel}; \"{name}\" carries {}", channels.join(", "));
             if kind.channels().contains(&channel) {
-                let needed: Vec<_> = kind.required_for(channel).into_iter().chain(["senders"]).collect();
+                let address: &[&str] =
+                    if kind.is_fetched(channel) { &["http.public_url", "http.callback_key"] } else { &[] };
+                let needed: Vec<_> =
+                    kind.required_for(channel).into_iter().chain(["senders"]).chain(address.iter().copied()).collect();
                 allowed = format!("{allowed}; for {channel} it needs {}", needed.join(", "));
             }
             errors.push(ConfigError::new(origin.clone(), format!("\"{name}\""), allowed));
@@ -208,6 +228,12 @@ fn callbacks(settings: &Settings) -> Option<Callbacks> {
     let http = &settings.http;
     let url = http.public_url.as_ref()?;
     Some(Callbacks::new(url, http.callback_key.as_ref()?, http.callback_key_previous.as_ref()))
+}
+
+/// What makes the addresses at which vendors fetch what calls say, where there is an address of ours.
+fn flows(settings: &Settings) -> Option<Flows> {
+    let http = &settings.http;
+    Some(Flows::new(http.public_url.as_ref()?, http.callback_key.as_ref()?, http.callback_key_previous.as_ref()))
 }
 
 /// Whether receipts come by any provider; what they need is checked.

@@ -18,7 +18,8 @@ use crate::broker::{Link, LinkState, Outbox};
 use crate::clock::{Clock, Dice};
 use crate::config::{ConfigError, Settings};
 use crate::http::{
-    BindError, Door, Listener, Office, Readiness, api_routes, health_routes, metrics_routes, receipt_routes,
+    BindError, Door, Listener, Office, Readiness, Stage, api_routes, flow_routes, health_routes, metrics_routes,
+    receipt_routes,
 };
 use crate::ledger::Ledger;
 use crate::ledger::lanes::FleetLanes;
@@ -85,9 +86,13 @@ pub async fn run(settings: &Settings, clock: Clock, stop: CancellationToken) -> 
     let receipts = parts.callbacks.clone().map(|callbacks| {
         receipt_routes(Door { roster: parts.roster.clone(), callbacks, outbox, clock: clock.clone() })
     });
+    let flows = parts.flows.clone().map(|(callbacks, flows)| {
+        flow_routes(Stage { roster: parts.roster.clone(), callbacks, flows, clock: clock.clone() })
+    });
+    let outside = receipts.unwrap_or_default().merge(flows.unwrap_or_default());
     let api = api_routes(Office { token: settings.admin.token.clone(), ledger });
     let operators = metrics_routes(metrics.clone()).merge(api);
-    let listeners = Ports::open(settings, &ready, receipts.unwrap_or_default(), operators).await?;
+    let listeners = Ports::open(settings, &ready, outside, operators).await?;
     let closing = CancellationToken::new();
     let upkeep = tokio::spawn(metrics.upkeep(closing.clone()));
     let serving = listeners.serve(&closing);

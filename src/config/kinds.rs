@@ -56,6 +56,18 @@ impl Item<'_> {
         }
     }
 
+    /// Whether it is a table of texts, or of such tables, and no secret.
+    pub(super) fn holds_texts(&self) -> bool {
+        fn are_texts(value: &Value) -> bool {
+            match value {
+                Value::Text(_) => true,
+                Value::Table(table) => !table.0.is_empty() && table.0.iter().all(|entry| are_texts(&entry.node.value)),
+                _ => false,
+            }
+        }
+        self.is_table() && !self.may_be_secret() && are_texts(&self.node.value)
+    }
+
     fn secret_reference(self) -> Option<Secret> {
         let (cx, origin, path) = (self.cx, self.origin(), self.path.clone());
         let mut section = self.section()?;

@@ -3,7 +3,7 @@
 //! Keys that are not the courier's own are settings of the provider (credentials mostly): they are
 //! passed on with their origin, and checked against the provider's definition when it is built.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -251,9 +251,14 @@ fn settings(mut section: Section<'_>) -> BTreeMap<String, ProviderSetting> {
     let entries = section.rest();
     let known = section.known();
     let mut settings = BTreeMap::new();
-    for (key, item) in entries {
+    let mut entries: VecDeque<_> = entries.into();
+    while let Some((key, item)) = entries.pop_front() {
         let origin = item.key_origin();
-        if !item.may_be_secret() {
+        if item.holds_texts() && closest(&key, known.iter().copied()).is_none() {
+            // A table by what people do and by language: each of its texts is a setting with the path as its key.
+            let rows = item.section().map(|mut table| table.rest()).unwrap_or_default();
+            entries.extend(rows.into_iter().map(|(row, item)| (format!("{key}.{row}"), item)));
+        } else if !item.may_be_secret() {
             let hint = closest(&key, known.iter().copied()).map(|meant| format!("; did you mean `{meant}`?"));
             let found = format!("unknown key, found {}{}", item.node.kind(), hint.unwrap_or_default());
             section.cx.error(ConfigError::new(origin, found, format!("a setting of the provider: {SECRET_FORMS}")));

@@ -11,7 +11,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -25,11 +25,13 @@ use tokio_util::sync::CancellationToken;
 use crate::telemetry::metrics::Metrics;
 
 mod api;
+mod flows;
 mod gate;
 mod health;
 mod receipts;
 
 pub use self::api::{Office, api_routes};
+pub use self::flows::{Stage, flow_routes};
 pub use self::health::Readiness;
 pub use self::receipts::{Door, receipt_routes};
 
@@ -145,6 +147,16 @@ fn hardened(routes: Router) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn(in_time))
         .layer(from_fn(with_headers))
+}
+
+/// Routes at `path`, and below the part of the path by which a proxy found us: not every one takes that off.
+fn below<S: Clone + Send + Sync + 'static>(prefix: &str, path: &str, methods: &MethodRouter<S>) -> Router<S> {
+    let routes = Router::new().route(path, methods.clone());
+    if prefix.is_empty() {
+        return routes;
+    }
+    // Whatever stands there is only text.
+    routes.without_v07_checks().route(&format!("{prefix}{path}"), methods.clone())
 }
 
 fn refusal(status: StatusCode, error: &str) -> Response {

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Provider;
-use super::definition::{Definition, Dialect, Required};
+use super::definition::settings::Required;
+use super::definition::{Definition, Dialect};
 use super::fcm::{self, Fcm};
 use super::http::{HttpProvider, ProviderSettings, SettingError};
 use crate::challenge::{Channel, Platform};
@@ -73,6 +74,15 @@ impl Kind {
     pub fn needs_sender(&self, channel: Channel) -> bool {
         match self {
             Self::Data(definition) => definition.dialect(channel).is_some_and(Dialect::needs_sender),
+            Self::Code(_) => false,
+        }
+    }
+
+    /// Whether the vendor fetches what is said on `channel`.
+    #[must_use]
+    pub fn is_fetched(&self, channel: Channel) -> bool {
+        match self {
+            Self::Data(definition) => definition.dialect(channel).is_some_and(Dialect::is_fetched),
             Self::Code(_) => false,
         }
     }

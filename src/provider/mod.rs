@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::challenge::{Address, ChallengeId, Channel};
@@ -18,6 +19,7 @@ use crate::secret::Secret;
 pub mod callback;
 pub mod definition;
 pub mod fcm;
+pub mod flow;
 mod gone;
 pub mod http;
 pub mod kinds;
@@ -109,6 +111,17 @@ pub enum Reply {
     },
 }
 
+/// What a request says that came to the one address which a provider has for all its receipts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The reference that each receipt gives back, and its news.
+    pub told: Vec<(String, http::receipt::News)>,
+    /// What the vendor wants to be answered when they are taken.
+    pub answer: Option<Value>,
+    /// What it wants to have back where this comes before its first receipt.
+    pub handshake: Option<Value>,
+}
+
 /// One configured provider.
 #[async_trait]
 pub trait Provider: Send + Sync {
@@ -126,6 +139,19 @@ pub trait Provider: Send + Sync {
     fn receipt(&self, channel: Channel, given: &http::receipt::Given<'_>) -> Option<http::receipt::News> {
         let _ = (channel, given);
         None
+    }
+
+    /// What a request to the address for all receipts says of messages of `channel`; `None` where it is not proven that
+    /// this provider sent it, or where its receipts have addresses of their own.
+    fn batch(&self, channel: Channel, given: &http::receipt::Given<'_>) -> Option<Batch> {
+        let _ = (channel, given);
+        None
+    }
+
+    /// Whether this provider may fetch what a call says with this request, beside what its address proves.
+    fn may_fetch(&self, given: &http::receipt::Given<'_>) -> bool {
+        let _ = given;
+        false
     }
 }
 

@@ -36,6 +36,8 @@ pub const FALLBACKS: &str = "courier_fallbacks_total";
 /// Requests that said they were receipts, by `provider`, `status`: what they said, or `refused` (a bad token or
 /// signature), `nothing` (that matters), `unpublished` (answered 503).
 pub const RECEIPTS: &str = "courier_receipts_total";
+/// Requests for what a call says, by `provider`, `result`: served, refused.
+pub const CALL_FLOWS: &str = "courier_call_flows_total";
 /// From the request to its receipts, by `provider`.
 pub const RECEIPT_DELAY: &str = "courier_receipt_delay_seconds";
 /// Verified challenges, by `provider`, `channel`, `country`.
@@ -157,6 +159,7 @@ fn describe() {
     describe_histogram!(CHALLENGE_DURATION, Unit::Seconds, "From a challenge's issue to its final outcome");
     describe_counter!(FALLBACKS, "Moves to another hop");
     describe_counter!(RECEIPTS, "Requests that said they were receipts");
+    describe_counter!(CALL_FLOWS, "Requests for what a call says");
     describe_histogram!(RECEIPT_DELAY, Unit::Seconds, "From a request to what its provider later said of it");
     describe_counter!(CONVERSIONS, "Challenges verified after a delivery");
     describe_gauge!(PROVIDER_STATE, "Circuit: 0 closed, 1 half-open, 2 open");
@@ -229,6 +232,11 @@ pub fn fallback(from: &Arc<str>, to: &Arc<str>, why: &'static str) {
 /// Something came that says it is a receipt of `provider`, one of the configured, or [`OTHER`].
 pub fn receipt(provider: &str, status: &'static str) {
     counter!(RECEIPTS, "provider" => provider.to_owned(), "status" => status).increment(1);
+}
+
+/// Something came that wants to know what a call of `provider` says, one of the configured, or [`OTHER`].
+pub fn call_flow(provider: &str, result: &'static str) {
+    counter!(CALL_FLOWS, "provider" => provider.to_owned(), "result" => result).increment(1);
 }
 
 /// A receipt said something new, this long after the request that it is about.

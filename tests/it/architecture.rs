@@ -32,8 +32,10 @@ const PLACES: [(&str, &[&str]); 10] = [
         "reqwest",
         &[
             "src/provider/http/",
+            "src/provider/definition/auth.rs",
             "src/provider/definition/load.rs",
             "src/provider/definition/request.rs",
+            "src/provider/definition/tests/pieces.rs",
             "src/simulator/receipts.rs",
         ],
     ),

@@ -18,6 +18,7 @@ use mfa_courier::phone::PhoneNumber;
 use mfa_courier::provider::definition::receipt::{ReceiptRow, ReceiptRule};
 use mfa_courier::provider::definition::reply::Row;
 use mfa_courier::provider::definition::{Definition, Dialect, builtin};
+use mfa_courier::provider::flow::Flows;
 use mfa_courier::provider::http::receipt::{Given, News};
 use mfa_courier::provider::http::retry_after::retry_after;
 use mfa_courier::provider::http::{HttpProvider, ProviderSettings, Request};
@@ -33,6 +34,7 @@ mod fcm;
 
 /// When every conversation takes place.
 const NOW: &str = "2026-11-24T12:00:00Z";
+const PUBLIC_URL: &str = "https://courier.example.com";
 /// What stands in a file for a private key.
 const A_KEY: &str = "the key of the simulated application";
 
@@ -44,6 +46,8 @@ struct Conversation {
     settings: BTreeMap<String, Secret>,
     message: Said,
     request: Written,
+    /// What the vendor fetches when the call is answered; `…` stands for its token in the request.
+    flow: Option<String>,
     replies: Vec<Answer>,
     /// What is later told at the message's callback address.
     #[serde(default)]
@@ -57,6 +61,8 @@ struct Receipt {
     /// The body as JSON, or else as a form.
     body: Option<Value>,
     form: Option<String>,
+    /// The reference that it gives back, with vendors that have one address for all receipts.
+    token: Option<String>,
     /// What it says; `None`: nothing that matters.
     status: Option<ReceiptStatus>,
     code: Option<String>,
@@ -192,6 +198,7 @@ fn check_request(definition: &Arc<Definition>, conversation: &Conversation, file
     let said = &conversation.message;
     let mut given = ProviderSettings::new(definition.name());
     let has_address = definition.base_url(said.channel).is_some();
+    given.flows = Some(flows());
     given.base_url = (!has_address).then(|| "https://sms.contoso.example/hook".to_owned());
     given.settings.clone_from(&conversation.settings);
     if let Some(key) = given.settings.get_mut("private_key") {
@@ -214,7 +221,23 @@ fn check_request(definition: &Arc<Definition>, conversation: &Conversation, file
         callback_url: said.callback_url.clone(),
     };
     let made = provider.request(&message, now()).expect("fits");
-    assert_eq!(written(&made), conversation.request, "{}", file.display());
+    let mut written = written(&made);
+    let flow = unsealed(&mut written.body, definition.name());
+    assert_eq!((&written, &flow), (&conversation.request, &conversation.flow), "{}", file.display());
+}
+
+fn flows() -> Flows {
+    Flows::new(&PUBLIC_URL.parse().expect("an address"), &Secret::new("a callback key"), None)
+}
+
+/// What stands sealed in an address of ours, whose token differs with each run and so becomes a `…`.
+fn unsealed(body: &mut String, name: &str) -> Option<String> {
+    let before = format!("{PUBLIC_URL}/voice/{name}/");
+    let from = body.find(&before)? + before.len();
+    let to = from + body[from..].find('"').expect("the end of a text");
+    let said = flows().open(name, &body[from..to], now()).expect("ours");
+    body.replace_range(from..to, "…");
+    Some(said.expose().to_owned())
 }
 
 /// A token differs with each run, so what stands for it in a file is what it claims.
@@ -267,7 +290,9 @@ fn check_receipt(definition: &Definition, channel: Channel, receipt: &Receipt, f
         receipt.body.as_ref().map(ToString::to_string).or_else(|| receipt.form.clone()).expect("a body or a form");
     let given = Given { url: "https://courier.example.com/", headers: &headers, body: body.as_bytes(), now: now() };
     let rule = definition.dialect(channel).and_then(Dialect::receipt).expect("receipts can come");
-    let (news, row) = rule.judge(&given.fields().into());
+    let item = given.items().remove(0);
+    let (news, row) = rule.judge(&item);
+    assert_eq!((rule.token(&item), rule.is_by_token()), (receipt.token.clone(), receipt.token.is_some()));
     let expected = News { status: receipt.status, code: receipt.code.clone() };
     assert_eq!((news, row.to_string()), (expected, receipt.row.clone()), "{}: {}", file.display(), receipt.row);
     row

@@ -24,6 +24,8 @@ mod node;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
+mod provider_guide;
+#[cfg(test)]
 mod readings;
 #[cfg(test)]
 mod receipts;

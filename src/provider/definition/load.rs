@@ -1,27 +1,33 @@
-//! From the text of a definition to its checked form: what it says of itself, its settings, its channels and
-//! how they sign in. [`body`] reads what a request carries, [`answers`] what an answer means; together they
-//! and [`receipt`] how receipts are asked for and read
-//! are the only files that know the keys.
+//! From the text of a definition to its checked form: what it says of itself and of its channels. [`settings`] reads
+//! what an operator sets, [`auth`] how requests sign in, [`body`] what they carry, [`answers`] what an answer means,
+//! [`receipt`] how receipts are asked for and read; together they are the only files that know the keys.
 
 use std::collections::BTreeMap;
 
-use reqwest::header::HeaderName;
+use reqwest::header::{HeaderName, HeaderValue};
 use toml::de::DeTable;
 
 use self::answers::{RESULTS, read_errors, read_reply};
-use self::body::{marked, read_body, read_encodings, read_languages, read_validity};
+use self::auth::read_auth;
+use self::body::{marked, read_body, read_element, read_encodings, read_languages, read_query, read_validity};
 use self::receipt::read_receipt;
+use self::settings::{read_base_url, read_settings};
+use super::auth::Auth;
+use super::flow::FlowRule;
 use super::lookup::Lookups;
 use super::reader::{Mistakes, Node, Section};
 use super::reply::ErrorTable;
-use super::request::{Auth, Header, Method, PathTemplate};
-use super::{Definition, DefinitionError, Dialect, Required, SettingRule, variables};
+use super::request::{Header, Method, PathTemplate};
+use super::settings::Rules;
+use super::{Definition, DefinitionError, Dialect, variables};
 use crate::challenge::Channel;
 use crate::delivery::message::Template;
 
 mod answers;
+mod auth;
 mod body;
 mod receipt;
+mod settings;
 
 /// A variable, where a template may use it.
 #[derive(Clone, Copy)]
@@ -30,6 +36,13 @@ struct Variable {
     may_lack: bool,
     /// Whether it is a number to those who speak JSON.
     is_number: bool,
+    /// Whether it is a setting that names variables.
+    is_params: bool,
+}
+
+impl Variable {
+    /// A text that is always there.
+    const TEXT: Self = Self { may_lack: false, is_number: false, is_params: false };
 }
 
 /// Every variable that a template may use where it stands.
@@ -48,10 +61,11 @@ pub(super) fn load(name: &str, file: &str, text: &str) -> Result<Definition, Vec
 }
 
 fn read_definition(name: &str, mut root: Section<'_>, mistakes: &Mistakes<'_>) -> Definition {
-    let base_url = root.take("base_url").and_then(|node| read_base_url(&node, mistakes));
+    let base_url = root.take("base_url");
     let settings = root.take("settings").and_then(|node| node.table(mistakes));
     let settings = settings.map(|section| read_settings(section, mistakes)).unwrap_or_default();
     let everywhere = scope_of_settings(&settings, None);
+    let base_url = base_url.and_then(|node| read_base_url(&node, &everywhere, mistakes));
     let shared = Shared {
         auth: Part::read(root.take("auth"), |node| read_auth(node, &everywhere, mistakes)),
         errors: Part::read(root.take("errors"), |node| read_errors(node, mistakes)),
@@ -102,98 +116,51 @@ struct Shared {
     errors: Part<ErrorTable>,
 }
 
-fn read_base_url(node: &Node<'_>, mistakes: &Mistakes<'_>) -> Option<String> {
-    let allowed = "an http or https address without a query";
-    let text = node.text(allowed, mistakes)?;
-    let parsed = crate::provider::http::base_url(text);
-    if parsed.is_none() {
-        node.wrong(allowed, mistakes);
-    }
-    parsed.map(String::from)
-}
-
-fn read_settings(mut section: Section<'_>, mistakes: &Mistakes<'_>) -> BTreeMap<String, SettingRule> {
-    let entries = section.entries();
-    let mut rules = BTreeMap::new();
-    let mut defaults = Vec::new();
-    for (name, node) in entries {
-        let named_well = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-        if !named_well || crate::provider::http::RESERVED_SETTINGS.contains(&name) {
-            mistakes.add(
-                node.at,
-                &node.path,
-                format!("`{name}`"),
-                "a name of a-z, 0-9 and _ that every provider has not",
-            );
-        }
-        let Some(mut table) = node.table(mistakes) else { continue };
-        let secret = table.take("secret").and_then(|node| node.flag(mistakes)).unwrap_or_default();
-        let required = table.take("required").and_then(|node| read_required(&node, mistakes)).unwrap_or_default();
-        let mut rule = SettingRule { required, secret, ..SettingRule::default() };
-        let allowed = table.take("one_of").map(|node| node.elements()).unwrap_or_default();
-        let words = allowed.iter().filter_map(|node| node.text("texts", mistakes));
-        rule.one_of = words.map(str::to_owned).collect();
-        let default = table.take("default");
-        if let Some(default) = default.as_ref().filter(|_| rule.required != Required::Never) {
-            default.wrong("no default where a value is required", mistakes);
-        }
-        defaults.extend(default.map(|default| (name.to_owned(), default)));
-        table.finish(&["required", "secret", "one_of", "default"], mistakes);
-        rules.insert(name.to_owned(), rule);
-    }
-    let required = scope_of_settings(&rules, None).into_iter().filter(|(_, variable)| !variable.may_lack).collect();
-    for (name, node) in defaults {
-        let default = read_template(&node, &required, true, mistakes);
-        if let Some(rule) = rules.get_mut(&name) {
-            rule.default = default;
-        }
-    }
-    rules
-}
-
-/// `true`, `false`, or a channel that is not carried without it.
-fn read_required(node: &Node<'_>, mistakes: &Mistakes<'_>) -> Option<Required> {
-    if let Some(flag) = node.value.as_bool() {
-        return Some(if flag { Required::Always } else { Required::Never });
-    }
-    node.word("true, false, sms, voice, push", mistakes).map(Required::For)
-}
-
 /// The settings as they stand where `channel` is spoken, or where all are.
-fn scope_of_settings(settings: &BTreeMap<String, SettingRule>, channel: Option<Channel>) -> Scope {
-    let scoped = |(name, rule): (&String, &SettingRule)| {
-        let variable = Variable { may_lack: !rule.is_always_there(channel), is_number: false };
+fn scope_of_settings(settings: &Rules, channel: Option<Channel>) -> Scope {
+    let scoped = |name: &String| {
+        let rule = &settings[name];
+        let variable = Variable { may_lack: !rule.is_always_there(channel), is_params: rule.params, ..Variable::TEXT };
         (format!("{}{name}", variables::SETTINGS), variable)
     };
-    settings.iter().map(scoped).collect()
+    settings.keys().map(scoped).collect()
 }
 
 /// The same, and what a message of `channel` has.
-fn scope_of_messages(
-    settings: &BTreeMap<String, SettingRule>,
-    channel: Channel,
-    has_validity: bool,
-    lookups: &Lookups,
-) -> Scope {
+fn scope_of_messages(settings: &Rules, channel: Channel, has_validity: bool, lookups: &Lookups) -> Scope {
     let mut scope = scope_of_settings(settings, Some(channel));
-    let known = variables::of_channel(channel).filter(|(name, _)| has_validity || *name != variables::VALIDITY);
-    scope.extend(
-        known.map(|(name, may_lack)| (name.to_owned(), Variable { may_lack, is_number: name == variables::VALIDITY })),
-    );
-    scope.extend(lookups.columns().map(|(name, is_number)| (name, Variable { may_lack: false, is_number })));
+    let is_of_validity = |name| [variables::VALIDITY, variables::EXPIRES_AT].contains(&name);
+    let known = variables::of_channel(channel).filter(|(name, _)| has_validity || !is_of_validity(*name));
+    let variable = |name, may_lack| Variable { may_lack, is_number: name == variables::VALIDITY, ..Variable::TEXT };
+    scope.extend(known.map(|(name, may_lack)| (name.to_owned(), variable(name, may_lack))));
+    scope.extend(lookups.columns().map(|(name, is_number)| (name, Variable { is_number, ..Variable::TEXT })));
     scope
 }
 
-const KEYS_OF_A_CHANNEL: [&str; 13] = [
-    "base_url", "method", "path", "headers", "form", "json", "validity", "language", "encoding", "reply", "auth",
-    "errors", "receipt",
+const KEYS_OF_A_CHANNEL: [&str; 16] = [
+    "base_url",
+    "method",
+    "path",
+    "query",
+    "headers",
+    "media_type",
+    "form",
+    "json",
+    "validity",
+    "language",
+    "encoding",
+    "reply",
+    "auth",
+    "errors",
+    "receipt",
+    "flow",
 ];
 
 fn read_dialect(
     mut section: Section<'_>,
     channel: Channel,
     shared: &Shared,
-    settings: &BTreeMap<String, SettingRule>,
+    settings: &Rules,
     mistakes: &Mistakes<'_>,
 ) -> Option<Dialect> {
     let validity = section.take("validity").map(|node| read_validity(&node, mistakes));
@@ -201,15 +168,21 @@ fn read_dialect(
         language: section.take("language").map(|node| read_languages(&node, mistakes)).unwrap_or_default(),
         encoding: section.take("encoding").map(|node| read_encodings(&node, mistakes)).unwrap_or_default(),
     };
-    let scope = scope_of_messages(settings, channel, validity.is_some(), &lookups);
-    let base_url = section.take("base_url").and_then(|node| read_base_url(&node, mistakes));
+    let mut scope = scope_of_messages(settings, channel, validity.is_some(), &lookups);
+    let of_settings = scope_of_settings(settings, Some(channel));
+    let flow = section.take("flow").map(|node| read_flow(&node, &scope, mistakes));
+    if flow.is_some() {
+        scope.insert(variables::FLOW_URL.to_owned(), Variable::TEXT);
+    }
+    let base_url = section.take("base_url").and_then(|node| read_base_url(&node, &of_settings, mistakes));
     let method = section.need("method", "POST, PUT", mistakes).and_then(|n| n.word::<Method>("POST, PUT", mistakes));
     let path = section.need("path", "a path template", mistakes).and_then(|n| read_path(&n, &scope, mistakes));
     let headers = section.take("headers").and_then(|node| node.table(mistakes));
     let headers = headers.map(|table| read_headers(table, &scope, mistakes)).unwrap_or_default();
-    let body = read_body(&mut section, &scope, mistakes);
+    let query = section.take("query").map(|node| read_query(&node, &scope, mistakes));
+    let body = read_body(&mut section, query.is_some(), &scope, mistakes);
+    let media_type = section.take("media_type").map(|node| read_media_type(&node, mistakes));
     let reply = section.need("reply", "a table of JSON pointers", mistakes).and_then(|n| read_reply(&n, mistakes));
-    let of_settings = scope_of_settings(settings, Some(channel));
     let receipt = section.take("receipt");
     let receipt = receipt.and_then(|node| read_receipt(&node, body.as_ref(), &scope, &of_settings, mistakes));
     let own_auth = Part::read(section.take("auth"), |node| read_auth(node, &of_settings, mistakes));
@@ -228,15 +201,38 @@ fn read_dialect(
         base_url,
         method: method?,
         path: path?,
+        query: query.unwrap_or_else(|| Some(Vec::new()))?,
         auth: auth?,
         headers,
         body: body?,
+        media_type: media_type.unwrap_or_default(),
         validity,
         lookups,
         receipt,
+        flow: flow.unwrap_or_default(),
         reply: reply?,
         errors: errors?,
     })
+}
+
+/// What the vendor fetches when somebody answers.
+fn read_flow(node: &Node<'_>, scope: &Scope, mistakes: &Mistakes<'_>) -> Option<FlowRule> {
+    let mut table = node.table(mistakes)?;
+    let xml = table.need("xml", "the instructions, as a tree", mistakes);
+    let xml = xml.and_then(|node| read_element(&node, scope, false, mistakes));
+    let signed = table.need("signed", "true, false", mistakes).and_then(|node| node.flag(mistakes));
+    table.finish(&["xml", "signed"], mistakes);
+    Some(FlowRule { xml: xml?, signed: signed? })
+}
+
+fn read_media_type(node: &Node<'_>, mistakes: &Mistakes<'_>) -> Option<String> {
+    let allowed = "a media type such as application/json";
+    let text = node.text(allowed, mistakes)?;
+    let is_one = |text: &&str| text.contains('/') && HeaderValue::from_str(text).is_ok() && text.is_ascii();
+    if Some(text).filter(is_one).is_none() {
+        node.wrong(allowed, mistakes);
+    }
+    Some(text.to_owned())
 }
 
 /// A template whose variables are all in `scope`; unless `optional`, none of them may lack a value.
@@ -297,58 +293,4 @@ fn read_headers(mut table: Section<'_>, scope: &Scope, mistakes: &Mistakes<'_>) 
         Some(Header { name: name?, value: value?, optional })
     };
     entries.into_iter().filter_map(header).collect()
-}
-
-fn read_auth(node: &Node<'_>, scope: &Scope, mistakes: &Mistakes<'_>) -> Option<Auth> {
-    const SCHEMES: &str = "none, basic, bearer, header, jwt, standard_webhooks";
-    let mut table = node.table(mistakes)?;
-    let scheme = table.need("scheme", SCHEMES, mistakes)?;
-    let mut template = |key: &str, optional| {
-        let node = table.need(key, "a template over the settings", mistakes)?;
-        read_template(&node, scope, optional, mistakes)
-    };
-    let (auth, keys): (Option<Auth>, &[&str]) = match scheme.text(SCHEMES, mistakes)? {
-        "none" => (Some(Auth::None), &["scheme"]),
-        "basic" => {
-            let (username, password) = (template("username", false), template("password", false));
-            let auth = username.zip(password).map(|(username, password)| Auth::Basic { username, password });
-            (auth, &["scheme", "username", "password"])
-        }
-        "bearer" => (template("token", false).map(|token| Auth::Bearer { token }), &["scheme", "token"]),
-        "header" => {
-            let value = template("value", false);
-            let name = table.need("name", "the name of a header", mistakes);
-            let name = name.and_then(|node| read_header_name(node.text("a name", mistakes)?, &node, mistakes));
-            (name.zip(value).map(|(name, value)| Auth::Header { name, value }), &["scheme", "name", "value"])
-        }
-        "jwt" => {
-            let key = template("key", false);
-            let lifetime = table.need("lifetime", "a number of seconds", mistakes);
-            let lifetime = lifetime.and_then(|node| node.number(60..86_401, mistakes));
-            let claims = table.take("claims").map(|node| read_claims(&node, scope, mistakes)).unwrap_or_default();
-            let auth = key.zip(lifetime).map(|(key, lifetime)| Auth::Jwt { key, claims, lifetime });
-            (auth, &["scheme", "key", "claims", "lifetime"])
-        }
-        "standard_webhooks" => {
-            (template("secret", true).map(|secret| Auth::StandardWebhooks { secret }), &["scheme", "secret"])
-        }
-        _ => {
-            scheme.wrong(SCHEMES, mistakes);
-            return None;
-        }
-    };
-    table.finish(keys, mistakes);
-    auth
-}
-
-/// What a token claims beside what every token of ours does.
-fn read_claims(node: &Node<'_>, scope: &Scope, mistakes: &Mistakes<'_>) -> Vec<(String, Template)> {
-    let entries = node.table(mistakes).map(|mut table| table.entries()).unwrap_or_default();
-    let claim = |(name, node): (&str, Node<'_>)| {
-        if ["iat", "exp", "jti"].contains(&name) {
-            mistakes.add(node.at, &node.path, format!("`{name}`"), "claims other than iat, exp and jti");
-        }
-        Some((name.to_owned(), read_template(&node, scope, false, mistakes)?))
-    };
-    entries.into_iter().filter_map(claim).collect()
 }

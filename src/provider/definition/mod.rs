@@ -12,22 +12,29 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use self::auth::Auth;
+use self::flow::FlowRule;
 use self::load::load;
 use self::lookup::Lookups;
 use self::receipt::ReceiptRule;
 use self::reply::{ErrorTable, ReplyShape, Row};
-use self::request::{Auth, Body, Header, Method, PathTemplate, Validity};
+use self::request::{Body, Field, Header, Method, PathTemplate, Validity};
+use self::settings::{Required, Rules};
 use super::Reply;
 use crate::challenge::Channel;
 use crate::delivery::message::Template;
 use crate::delivery::verdict::{AttemptResult, Verdict};
 
+pub mod auth;
+pub mod flow;
 mod load;
 pub mod lookup;
+pub mod params;
 mod reader;
 pub mod receipt;
 pub mod reply;
 pub mod request;
+pub mod settings;
 pub mod variables;
 pub mod xml;
 
@@ -60,61 +67,27 @@ impl std::error::Error for DefinitionError {}
 #[derive(Clone, Debug)]
 pub struct Definition {
     name: Arc<str>,
-    base_url: Option<String>,
-    settings: BTreeMap<String, SettingRule>,
+    base_url: Option<Template>,
+    settings: Rules,
     dialects: BTreeMap<Channel, Dialect>,
-}
-
-/// What a definition asks of one of its settings.
-#[derive(Clone, Debug, Default)]
-pub struct SettingRule {
-    /// Where it must be set.
-    pub required: Required,
-    /// Whether its value must not be shown.
-    pub secret: bool,
-    /// The only values it may have; empty where any will do.
-    pub one_of: Vec<String>,
-    /// Its value where it is not set: a template over the required settings.
-    pub default: Option<Template>,
-}
-
-/// Where a setting must be set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Required {
-    /// Nowhere.
-    #[default]
-    Never,
-    /// Wherever the provider is configured.
-    Always,
-    /// For this channel, which the provider carries only where what it requires is set.
-    For(Channel),
-}
-
-impl SettingRule {
-    /// Whether it has a value whatever the operator sets: on `channel`, or on all of them.
-    #[must_use]
-    pub fn is_always_there(&self, channel: Option<Channel>) -> bool {
-        let required = match self.required {
-            Required::Never => false,
-            Required::Always => true,
-            Required::For(one) => channel == Some(one),
-        };
-        required || self.default.is_some()
-    }
 }
 
 /// How one channel of a provider is spoken.
 #[derive(Clone, Debug)]
 pub struct Dialect {
-    pub(super) base_url: Option<String>,
+    pub(super) base_url: Option<Template>,
     pub(super) method: Method,
     pub(super) path: PathTemplate,
+    pub(super) query: Vec<Field>,
     pub(super) auth: Auth,
     pub(super) headers: Vec<Header>,
     pub(super) body: Body,
+    /// What the body is called, where the vendor has a name of its own for it.
+    pub(super) media_type: Option<String>,
     pub(super) validity: Option<Validity>,
     pub(super) lookups: Lookups,
     pub(super) receipt: Option<ReceiptRule>,
+    pub(super) flow: Option<FlowRule>,
     reply: ReplyShape,
     errors: ErrorTable,
 }
@@ -134,16 +107,16 @@ impl Definition {
         &self.name
     }
 
-    /// Where its requests of `channel` go unless the operator says otherwise.
+    /// Where its requests of `channel` go unless the operator says otherwise: a template over the settings.
     #[must_use]
-    pub fn base_url(&self, channel: Channel) -> Option<&str> {
-        let own = self.dialect(channel).and_then(|dialect| dialect.base_url.as_deref());
-        own.or(self.base_url.as_deref())
+    pub fn base_url(&self, channel: Channel) -> Option<&Template> {
+        let own = self.dialect(channel).and_then(|dialect| dialect.base_url.as_ref());
+        own.or(self.base_url.as_ref())
     }
 
     /// The settings it takes.
     #[must_use]
-    pub const fn settings(&self) -> &BTreeMap<String, SettingRule> {
+    pub const fn settings(&self) -> &Rules {
         &self.settings
     }
 
@@ -191,10 +164,23 @@ impl Dialect {
         self.receipt.as_ref()
     }
 
+    /// Whether the vendor fetches what a call says, so that nothing can be said without an address of our own.
+    #[must_use]
+    pub const fn is_fetched(&self) -> bool {
+        self.flow.is_some()
+    }
+
+    /// Whether it can dial an extension behind a number.
+    #[must_use]
+    pub fn dials_extensions(&self) -> bool {
+        self.body.mentions(variables::EXTENSION)
+    }
+
     /// Whether no message can be sent without a sender.
     #[must_use]
     pub fn needs_sender(&self) -> bool {
-        self.body.asks_for(&|name| variables::SENDERS.contains(&name))
+        let is_sender = |name: &str| variables::SENDERS.contains(&name);
+        self.body.asks_for(&is_sender) || self.query.iter().any(|field| field.asks_for(&is_sender))
     }
 
     /// Every row of its error table: what recorded conversations have to cover.
@@ -204,7 +190,17 @@ impl Dialect {
 }
 
 /// The definitions that are compiled in, as (name, file, text).
-pub const BUILTIN: [(&str, &str, &str); 3] = [
+pub const BUILTIN: &[(&str, &str, &str)] = &[
+    ("aliyun", "config/providers/aliyun.toml", include_str!("../../../config/providers/aliyun.toml")),
+    ("aws", "config/providers/aws.toml", include_str!("../../../config/providers/aws.toml")),
+    ("azure", "config/providers/azure.toml", include_str!("../../../config/providers/azure.toml")),
+    ("bird", "config/providers/bird.toml", include_str!("../../../config/providers/bird.toml")),
+    ("infobip", "config/providers/infobip.toml", include_str!("../../../config/providers/infobip.toml")),
+    ("messagebird", "config/providers/messagebird.toml", include_str!("../../../config/providers/messagebird.toml")),
+    ("plivo", "config/providers/plivo.toml", include_str!("../../../config/providers/plivo.toml")),
+    ("sinch", "config/providers/sinch.toml", include_str!("../../../config/providers/sinch.toml")),
+    ("telnyx", "config/providers/telnyx.toml", include_str!("../../../config/providers/telnyx.toml")),
+    ("tencent", "config/providers/tencent.toml", include_str!("../../../config/providers/tencent.toml")),
     ("twilio", "config/providers/twilio.toml", include_str!("../../../config/providers/twilio.toml")),
     ("vonage", "config/providers/vonage.toml", include_str!("../../../config/providers/vonage.toml")),
     ("webhook", "config/providers/webhook.toml", include_str!("../../../config/providers/webhook.toml")),
@@ -215,8 +211,10 @@ pub const BUILTIN: [(&str, &str, &str); 3] = [
 /// # Errors
 /// What is wrong with them; a test keeps this from happening.
 pub fn builtin() -> Result<BTreeMap<Arc<str>, Arc<Definition>>, Vec<DefinitionError>> {
-    let read = |(name, file, text)| Definition::parse(name, file, text).map(|d| (Arc::clone(&d.name), Arc::new(d)));
-    BUILTIN.into_iter().map(read).collect()
+    let read = |(name, file, text): &(&str, &str, &str)| {
+        Definition::parse(name, file, text).map(|d| (Arc::clone(&d.name), Arc::new(d)))
+    };
+    BUILTIN.iter().map(read).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::reply::{is_harmless_code, texts};
@@ -12,6 +13,9 @@ use crate::delivery::message::Template;
 use crate::delivery::outcome::ReceiptStatus;
 use crate::provider::http::receipt::{News, SigMethod};
 
+/// The longest text that is given back, in bytes: what vendors send has some dozen.
+const LONGEST_ECHO: usize = 256;
+
 /// What a definition says of the receipts of one channel.
 #[derive(Clone, Debug)]
 pub struct ReceiptRule {
@@ -20,12 +24,26 @@ pub struct ReceiptRule {
     pub(in crate::provider) request: Body,
     /// The longest address that the vendor calls back, in characters.
     pub(super) longest: Option<usize>,
+    /// Where the reference stands that is given back, with vendors that have one address for all messages.
+    pub(super) token: Vec<String>,
+    /// What such a vendor wants to be answered when its receipts are taken.
+    pub(super) answer: Option<Value>,
+    pub(super) handshake: Option<Handshake>,
     pub(super) status: Vec<String>,
     pub(super) code: Vec<String>,
     /// `None`: it says nothing that matters.
     pub(super) words: BTreeMap<String, Option<ReceiptStatus>>,
     /// What a failure is by its code, where the word says less.
     pub(super) codes: BTreeMap<String, ReceiptStatus>,
+}
+
+/// What a vendor sends to an address before it uses it, and wants to have back.
+#[derive(Clone, Debug)]
+pub struct Handshake {
+    /// Where the text stands that is given back.
+    pub(super) echo: String,
+    /// Under which name.
+    pub(super) name: String,
 }
 
 /// How receipts prove who sends them. The templates know only settings.
@@ -55,17 +73,48 @@ pub enum Scheme {
         /// `whsec_` and base64; two of them, parted by a space, while they rotate.
         secret: Template,
     },
+    /// As one of [`crate::provider::http::receipt::vendors`]; what it needs, in the order of [`VendorScheme::keys`].
+    Vendor(VendorScheme, Vec<Template>),
+}
+
+/// A scheme whose settings are texts that are there or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VendorScheme {
+    /// User and password, as RFC 7617 has them.
+    Basic,
+    /// As MessageBird signs.
+    Messagebird,
+    /// As Plivo signs.
+    Plivo,
+    /// As Sinch signs receipts of text messages.
+    Sinch,
+    /// As Telnyx signs.
+    Telnyx,
+}
+
+impl VendorScheme {
+    /// The keys of what it needs.
+    #[must_use]
+    pub const fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Basic => &["username", "password"],
+            Self::Messagebird | Self::Plivo | Self::Sinch => &["secret"],
+            Self::Telnyx => &["public_key"],
+        }
+    }
 }
 
 impl Scheme {
     /// What it needs to check anything.
-    const fn secret(&self) -> Option<&Template> {
+    fn secret(&self) -> Option<&Template> {
         match self {
             Self::None => None,
             Self::Twilio { secret }
             | Self::VonageSms { secret, .. }
             | Self::VonageJwt { secret }
             | Self::StandardWebhooks { secret } => Some(secret),
+            Self::Vendor(_, parts) => parts.last(),
         }
     }
 }
@@ -111,6 +160,32 @@ impl ReceiptRule {
         // A code that no row knows is shown only where it can't be a number that came back.
         let code = codes.into_iter().find(|code| self.codes.contains_key(code) || is_harmless_code(code));
         (News { status, code }, row)
+    }
+
+    /// The reference that a receipt gives back; `None` where it has none.
+    #[must_use]
+    pub fn token(&self, fields: &Value) -> Option<String> {
+        texts(fields, &self.token).into_iter().next()
+    }
+
+    /// Whether receipts are known by a reference that they give back, and not by the address that they come to.
+    #[must_use]
+    pub const fn is_by_token(&self) -> bool {
+        !self.token.is_empty()
+    }
+
+    /// What the vendor wants to be answered.
+    #[must_use]
+    pub const fn answer(&self) -> Option<&Value> {
+        self.answer.as_ref()
+    }
+
+    /// What is to be given back where this is no receipt but what comes before the first.
+    #[must_use]
+    pub fn handshake(&self, fields: &Value) -> Option<Value> {
+        let handshake = self.handshake.as_ref()?;
+        let text = fields.pointer(&handshake.echo)?.as_str().filter(|text| text.len() <= LONGEST_ECHO)?;
+        Some(serde_json::json!({ &handshake.name: text }))
     }
 
     /// Every row: what recorded receipts have to cover.

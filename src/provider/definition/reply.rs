@@ -121,7 +121,20 @@ impl ErrorTable {
         codes.iter().find_map(|code| Some((*self.codes.get(code)?, Row::Code(code.clone()))))
     }
 
+    /// Digits first, then names: `FailedOperation.*` is the family of all that begin so.
     fn by_family(&self, codes: &[String]) -> Option<(Meaning, Row)> {
+        self.by_digits(codes).or_else(|| {
+            codes.iter().find_map(|code| {
+                let mut parents = std::iter::successors(Some(code.as_str()), |name| Some(name.rsplit_once('.')?.0));
+                parents.find_map(|name| {
+                    let family = format!("{name}.*");
+                    Some((*self.families.get(&family)?, Row::Family(family)))
+                })
+            })
+        })
+    }
+
+    fn by_digits(&self, codes: &[String]) -> Option<(Meaning, Row)> {
         codes.iter().find_map(|code| {
             let most_telling = (1..code.len()).rev().filter(|_| is_number(code));
             most_telling.map(|kept| format!("{}{}", &code[..kept], "x".repeat(code.len() - kept))).find_map(|family| {
@@ -264,14 +277,22 @@ fn refusal(shape: &ReplyShape, meaning: Meaning, row: &Row, codes: &[String], bo
     }
 }
 
-/// What the pointers find, as text; nothing for what is absent, null, empty or no scalar.
+/// What the pointers find, as text; nothing for what is absent, null, empty or no scalar. Of a name with the name of its
+/// space before it (`com.amazonaws.sms#ThrottlingException`) the name alone.
 pub(super) fn texts(body: &Value, pointers: &[String]) -> Vec<String> {
     let text = |pointer: &String| match body.pointer(pointer)? {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::String(text) if !text.is_empty() => Some(without_space(text).to_owned()),
+        Value::Bool(flag) => Some(flag.to_string()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
     items(body, pointers).iter().flatten().filter_map(text).collect()
+}
+
+fn without_space(text: &str) -> &str {
+    let is_name = |name: &&str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric());
+    let is_space = |space: &str| space.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
+    text.split_once('#').filter(|(space, name)| is_space(space) && is_name(name)).map_or(text, |(_, name)| name)
 }
 
 /// The pointers for each item of the arrays that they go through, one list an item; without a `*` one list.

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::params::Params;
 use super::variables::Values;
 use super::xml::Element;
 use crate::delivery::message::Template;
@@ -43,6 +44,9 @@ pub enum Unfit {
     /// A value can't stand in the path.
     #[error("a segment of the path is empty, made of dots, or has control characters")]
     Segment,
+    /// Whoever answers would hear the code in place of whom it is for.
+    #[error("this provider can't dial an extension")]
+    Extension,
     /// The channel isn't one of this provider's.
     #[error("this provider carries no {0}")]
     Channel(crate::challenge::Channel),
@@ -56,6 +60,17 @@ pub enum Method {
     Post,
     /// `PUT`.
     Put,
+}
+
+impl Method {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
 }
 
 /// The path behind the base URL, by segment.
@@ -82,46 +97,6 @@ impl PathTemplate {
         drop(segments);
         Ok(url)
     }
-}
-
-/// How a request proves who sends it. The templates know only settings.
-#[derive(Clone, Debug)]
-pub enum Auth {
-    /// Not at all, or in a header or a leaf of its own.
-    None,
-    /// `Authorization: Basic`.
-    Basic {
-        /// Before the colon.
-        username: Template,
-        /// After it.
-        password: Template,
-    },
-    /// `Authorization: Bearer`.
-    Bearer {
-        /// The token.
-        token: Template,
-    },
-    /// A header of the vendor's own.
-    Header {
-        /// Its name.
-        name: HeaderName,
-        /// Its value.
-        value: Template,
-    },
-    /// A signature by the Standard Webhooks specification.
-    StandardWebhooks {
-        /// `whsec_` and base64; two of them, parted by a space, while they rotate.
-        secret: Template,
-    },
-    /// `Authorization: Bearer` with a JSON web token of our own making, signed with RS256.
-    Jwt {
-        /// An RSA private key in PEM.
-        key: Template,
-        /// What it claims beside `iat`, `exp` and `jti`.
-        claims: Vec<(String, Template)>,
-        /// How long one token is used, in seconds.
-        lifetime: u64,
-    },
 }
 
 /// A header beside those of the encoding and the authentication.
@@ -159,6 +134,8 @@ pub enum Body {
     Form(Vec<Field>),
     /// `application/json`.
     Json(Tree),
+    /// Nothing: all that is said stands in the query.
+    Empty,
 }
 
 /// One field of a form; of several values it becomes several fields of one name.
@@ -176,6 +153,8 @@ pub enum Text {
     Plain(Template),
     /// XML within it.
     Xml(Element),
+    /// The places of an approved text, as JSON within it.
+    Params(Params),
 }
 
 impl Text {
@@ -183,6 +162,7 @@ impl Text {
         match self {
             Self::Plain(template) => template.names().any(is_meant),
             Self::Xml(element) => element.asks_for(is_meant),
+            Self::Params(_) => false,
         }
     }
 
@@ -190,8 +170,29 @@ impl Text {
         match self {
             Self::Plain(template) => fill(place, template, values),
             Self::Xml(element) => element.fill(values),
+            Self::Params(params) => params.fill(place, values).map(|filled| filled.to_string()),
         }
     }
+}
+
+impl Field {
+    /// Whether it can't be made without a variable that `is_meant`.
+    pub(super) fn asks_for(&self, is_meant: &impl Fn(&str) -> bool) -> bool {
+        !self.optional && self.values.iter().any(|text| text.asks_for(is_meant))
+    }
+}
+
+/// What stands in the address behind a `?`: pairs, percent-encoded by RFC 3986 to the letter, as the clouds sign it. A
+/// form would write a space as `+`.
+#[must_use]
+pub fn fill_query<'f>(
+    fields: impl IntoIterator<Item = &'f Field>,
+    values: &Values<'_>,
+) -> Result<Option<String>, Unfit> {
+    let form = fill_form(fields, values)?;
+    // Of what a form writes in its own way, only these differ; none of them can come from a value, which has them encoded.
+    let query = String::from_utf8_lossy(&form).replace('+', "%20").replace('*', "%2A").replace("%7E", "~");
+    Ok((!query.is_empty()).then_some(query))
 }
 
 /// A JSON value whose strings are filled.
@@ -203,6 +204,8 @@ pub enum Tree {
     Array(Vec<Tree>),
     /// A string.
     Text(Text),
+    /// The places of an approved text.
+    Params(Params),
     /// A variable that is a number, as a number.
     Number(String),
     /// A number or a boolean, as it stands.
@@ -212,21 +215,33 @@ pub enum Tree {
 impl Body {
     /// The media type.
     #[must_use]
-    pub const fn media_type(&self) -> &'static str {
+    pub const fn media_type(&self) -> Option<&'static str> {
         match self {
-            Self::Form(_) => "application/x-www-form-urlencoded",
-            Self::Json(_) => "application/json",
+            Self::Form(_) => Some("application/x-www-form-urlencoded"),
+            Self::Json(_) => Some("application/json"),
+            Self::Empty => None,
         }
     }
 
     /// Whether it can't be made without a variable that `is_meant`.
     pub(super) fn asks_for(&self, is_meant: &impl Fn(&str) -> bool) -> bool {
         match self {
-            Self::Form(fields) => {
-                let mut needed = fields.iter().filter(|field| !field.optional).flat_map(|field| &field.values);
-                needed.any(|text| text.asks_for(is_meant))
-            }
+            Self::Form(fields) => fields.iter().any(|field| field.asks_for(is_meant)),
             Self::Json(tree) => tree.asks_for(is_meant),
+            Self::Empty => false,
+        }
+    }
+
+    /// Whether a variable stands anywhere in it.
+    pub(super) fn mentions(&self, name: &str) -> bool {
+        let in_text = |text: &Text| match text {
+            Text::Plain(template) => template.names().any(|one| one == name),
+            Text::Xml(_) | Text::Params(_) => false,
+        };
+        match self {
+            Self::Form(fields) => fields.iter().flat_map(|field| &field.values).any(in_text),
+            Self::Json(tree) => tree.mentions(&in_text),
+            Self::Empty => false,
         }
     }
 
@@ -235,12 +250,11 @@ impl Body {
         match (self, more) {
             (Self::Form(fields), Some(Self::Form(more))) => fill_form(fields.iter().chain(more), values),
             (Self::Form(fields), _) => fill_form(fields, values),
+            (Self::Empty, _) => Ok(Bytes::new()),
             (Self::Json(tree), more) => {
                 let mut filled = tree.fill("json", values)?;
-                if let (Value::Object(object), Some(Self::Json(more))) = (&mut filled, more)
-                    && let Value::Object(added) = more.fill("json", values)?
-                {
-                    object.extend(added);
+                if let Some(Self::Json(more)) = more {
+                    merge(&mut filled, more.fill("json", values)?);
                 }
                 Ok(filled.to_string().into())
             }
@@ -260,6 +274,23 @@ fn fill_form<'f>(fields: impl IntoIterator<Item = &'f Field>, values: &Values<'_
     Ok(form.finish().into())
 }
 
+/// Lays `more` over `into`: objects entry by entry, arrays item by item, everything else in place of what is there.
+fn merge(into: &mut Value, more: Value) {
+    match (into, more) {
+        (Value::Object(into), Value::Object(more)) => {
+            for (key, value) in more {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(into), Value::Array(more)) => {
+            let added = more.len().saturating_sub(into.len());
+            into.extend(std::iter::repeat_n(Value::Null, added));
+            into.iter_mut().zip(more).for_each(|(into, more)| merge(into, more));
+        }
+        (into, more) => *into = more,
+    }
+}
+
 impl Tree {
     fn asks_for(&self, is_meant: &impl Fn(&str) -> bool) -> bool {
         match self {
@@ -267,7 +298,16 @@ impl Tree {
             Self::Array(items) => items.iter().any(|item| item.asks_for(is_meant)),
             Self::Text(text) => text.asks_for(is_meant),
             Self::Number(name) => is_meant(name),
-            Self::Literal(_) => false,
+            Self::Params(_) | Self::Literal(_) => false,
+        }
+    }
+
+    fn mentions(&self, in_text: &impl Fn(&Text) -> bool) -> bool {
+        match self {
+            Self::Object(entries) => entries.iter().any(|(_, _, tree)| tree.mentions(in_text)),
+            Self::Array(items) => items.iter().any(|item| item.mentions(in_text)),
+            Self::Text(text) => in_text(text),
+            Self::Params(_) | Self::Number(_) | Self::Literal(_) => false,
         }
     }
 
@@ -284,6 +324,7 @@ impl Tree {
             }
             Self::Array(items) => items.iter().map(|item| item.fill(place, values)).collect(),
             Self::Text(text) => text.fill(place, values).map(Value::String),
+            Self::Params(params) => params.fill(place, values),
             Self::Number(name) => values.number(name).map(Value::from).ok_or_else(|| missing(place, name)),
             Self::Literal(value) => Ok(value.clone()),
         }
@@ -307,15 +348,29 @@ pub enum Unit {
     /// Milliseconds.
     #[serde(rename = "ms")]
     Millis,
+    /// Minutes.
+    #[serde(rename = "min")]
+    Minutes,
 }
 
 impl Validity {
+    /// `count` of its units.
+    #[must_use]
+    pub const fn span(self, count: u64) -> Duration {
+        match self.unit {
+            Unit::Seconds => Duration::from_secs(count),
+            Unit::Millis => Duration::from_millis(count),
+            Unit::Minutes => Duration::from_secs(count.saturating_mul(60)),
+        }
+    }
+
     /// `left`, rounded up to a whole unit and to the least that the provider takes, cut to the most.
     #[must_use]
     pub fn of(self, left: Duration) -> u64 {
         let unit = match self.unit {
             Unit::Seconds => 1_000_000_000,
             Unit::Millis => 1_000_000,
+            Unit::Minutes => 60_000_000_000,
         };
         u64::try_from(left.as_nanos().div_ceil(unit)).unwrap_or(u64::MAX).clamp(self.min, self.max)
     }
@@ -343,9 +398,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn more_is_laid_over_what_is_there() {
+        let mut whole = serde_json::json!({"messages": [{"to": "1"}], "a": {"b": 1}});
+        merge(&mut whole, serde_json::json!({"messages": [{"url": "u"}, 2], "a": {"b": 2, "c": 3}, "d": 4}));
+        let expected = serde_json::json!({"messages": [{"to": "1", "url": "u"}, 2], "a": {"b": 2, "c": 3}, "d": 4});
+        assert_eq!(whole, expected);
+    }
+
+    #[test]
     fn validity_is_rounded_up_and_kept_within_bounds() {
         let seconds = Validity { unit: Unit::Seconds, min: 1, max: 36_000 };
         let millis = Validity { unit: Unit::Millis, min: 20_000, max: 604_800_000 };
+        let minutes = Validity { unit: Unit::Minutes, min: 1, max: 2_880 };
+        for (left, as_minutes) in [(59, 1), (60, 1), (61, 2), (1_000_000, 2_880)] {
+            assert_eq!(minutes.of(Duration::from_secs(left)), as_minutes, "{left}");
+        }
+        assert_eq!(minutes.span(2), Duration::from_mins(2));
+        assert_eq!((seconds.span(2), millis.span(2)), (Duration::from_secs(2), Duration::from_millis(2)));
         for (left, as_seconds, as_millis) in [
             (Duration::ZERO, 1, 20_000),
             (Duration::from_nanos(1), 1, 20_000),

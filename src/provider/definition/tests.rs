@@ -95,7 +95,10 @@ fn load_edited(from: &str, to: &str) -> Vec<String> {
 #[test]
 fn built_in_definitions_load() {
     let loaded = builtin().expect("valid");
-    assert_eq!(loaded.keys().map(AsRef::as_ref).collect::<Vec<_>>(), ["twilio", "vonage", "webhook"]);
+    assert_eq!(
+        loaded.keys().map(AsRef::as_ref).collect::<Vec<_>>(),
+        BUILTIN.iter().map(|(name, _, _)| *name).collect::<Vec<_>>()
+    );
     assert_eq!(load_edited("to = ", "to = "), [""; 0]);
 }
 
@@ -145,7 +148,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("[sms.json]", "[sms.jsno]", "sms.form: found nothing; allowed: one table: `form` or `json`"),
     ("[sms.validity]", "[sms.form]\na = \"b\"\n[sms.validity]", "sms.form: found both `form` and `json`"),
     ("[sms.validity]\nunit = \"s\"\nmin = 60\nmax = 600\n", "", "sms.json.ttl: found unknown variable `{validity}`"),
-    ("unit = \"s\"", "unit = \"h\"", "sms.validity.unit: found `h`; allowed: s, ms"),
+    ("unit = \"s\"", "unit = \"h\"", "sms.validity.unit: found `h`; allowed: s, ms, min"),
     ("max = 600", "max = 6", "sms.validity.max: found `6`; allowed: at least `min`"),
     ("text = \"{text}\"", "\"to?\" = \"{text}\"", "found `to` a second time; allowed: each name once"),
     ("id = \"/id\"", "id = \"id\"", "sms.reply.id: found `id`; allowed: a JSON pointer"),
@@ -341,4 +344,5 @@ fn mistakes_in_settings_are_all_told_and_show_no_secret() {
     assert!(!told.concat().contains("hunter2"), "{told:#?}");
 }
 
+mod pieces;
 mod values;

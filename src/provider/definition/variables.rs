@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::lookup::{Cell, Lookups};
+use super::settings::{self, Rules};
 use crate::challenge::{Address, Channel};
+use crate::clock::Timestamp;
 use crate::provider::Message;
 use crate::secret::Secret;
 
@@ -17,8 +19,19 @@ pub(super) const VALIDITY: &str = "validity";
 /// Whom the message is from, as the operator wrote it, and without the `+` of a number.
 pub(super) const SENDERS: [&str; 2] = ["sender", "sender_digits"];
 
-/// Where news of the message is wanted: only in what asks for receipts.
+/// The moment at which the time left is over, as RFC 3339.
+pub(super) const EXPIRES_AT: &str = "expires_at";
+
+/// Where news of the message is wanted, and the last part of that address alone, for vendors that have one address for
+/// all messages and give back a reference: only in what asks for receipts.
 pub(super) const CALLBACK_URL: &str = "callback_url";
+pub(super) const CALLBACK_TOKEN: &str = "callback_token";
+
+/// What is dialled when somebody has answered.
+pub(super) const EXTENSION: &str = "extension";
+
+/// Where the vendor fetches what a call says: only where the definition has a `flow`.
+pub(super) const FLOW_URL: &str = "flow_url";
 
 /// A variable that stands in every message of some channels.
 struct Known {
@@ -31,7 +44,7 @@ struct Known {
 const EVERY: &[Channel] = &Channel::ALL;
 const DIALLED: &[Channel] = &[Channel::Sms, Channel::Voice];
 
-const KNOWN: [Known; 17] = [
+const KNOWN: [Known; 19] = [
     Known { name: "reference", channels: EVERY, may_lack: false },
     Known { name: "channel", channels: EVERY, may_lack: false },
     Known { name: "text", channels: EVERY, may_lack: false },
@@ -42,9 +55,11 @@ const KNOWN: [Known; 17] = [
     Known { name: "sender", channels: EVERY, may_lack: true },
     Known { name: "sender_digits", channels: EVERY, may_lack: true },
     Known { name: VALIDITY, channels: EVERY, may_lack: false },
+    Known { name: EXPIRES_AT, channels: EVERY, may_lack: false },
+    Known { name: "minutes", channels: EVERY, may_lack: false },
     Known { name: "to", channels: DIALLED, may_lack: false },
     Known { name: "to_digits", channels: DIALLED, may_lack: false },
-    Known { name: "extension", channels: &[Channel::Voice], may_lack: true },
+    Known { name: EXTENSION, channels: &[Channel::Voice], may_lack: true },
     Known { name: "token", channels: &[Channel::Push], may_lack: false },
     Known { name: "platform", channels: &[Channel::Push], may_lack: false },
     Known { name: "app", channels: &[Channel::Push], may_lack: true },
@@ -63,8 +78,14 @@ pub struct Values<'v> {
     pub message: &'v Message,
     /// The provider's settings.
     pub settings: &'v BTreeMap<String, Secret>,
+    /// What the definition says of them.
+    pub rules: &'v Rules,
     /// The time left, in the definition's own unit and bounds.
     pub validity: Option<u64>,
+    /// When that is over.
+    pub expires_at: Option<Timestamp>,
+    /// Where the vendor fetches what a call says.
+    pub flow_url: Option<&'v Secret>,
     /// The tables of the definition.
     pub lookups: &'v Lookups,
 }
@@ -86,9 +107,13 @@ impl<'v> Values<'v> {
             "sender" => Cow::Borrowed(message.sender.as_deref()?),
             "sender_digits" => Cow::Borrowed(message.sender.as_deref()?.trim_start_matches('+')),
             CALLBACK_URL => message.callback_url.as_ref()?.expose().into(),
+            CALLBACK_TOKEN => message.callback_url.as_ref()?.expose().rsplit('/').next()?.into(),
+            FLOW_URL => self.flow_url?.expose().into(),
             VALIDITY => self.validity?.to_string().into(),
+            EXPIRES_AT => self.expires_at?.to_string().into(),
+            "minutes" => message.validity.as_secs().div_ceil(60).max(1).to_string().into(),
             _ => match name.strip_prefix(SETTINGS) {
-                Some(setting) => self.settings.get(setting)?.expose().into(),
+                Some(setting) => settings::value(self.rules, self.settings, setting, message)?.expose().into(),
                 None => match self.lookups.get(name, message) {
                     Some(Cell::Text(text)) => text.as_str().into(),
                     Some(Cell::Number(number)) => number.to_string().into(),
@@ -113,7 +138,7 @@ fn of_address<'a>(address: &'a Address, name: &str) -> Option<&'a str> {
     match (address, name) {
         (Address::Sms { to } | Address::Voice { to, .. }, "to") => Some(to.expose()),
         (Address::Sms { to } | Address::Voice { to, .. }, "to_digits") => Some(to.expose().trim_start_matches('+')),
-        (Address::Voice { extension, .. }, "extension") => extension.as_deref(),
+        (Address::Voice { extension, .. }, EXTENSION) => extension.as_deref(),
         (Address::Push(target), "token") => Some(target.token.expose()),
         (Address::Push(target), "platform") => Some(target.platform.as_str()),
         (Address::Push(target), "app") => target.app.as_deref(),
@@ -165,8 +190,15 @@ mod tests {
         for address in addresses {
             let message = message(address);
             let lookups = Lookups::default();
-            let values =
-                Values { message: &message, settings: &BTreeMap::new(), validity: Some(60), lookups: &lookups };
+            let values = Values {
+                message: &message,
+                settings: &BTreeMap::new(),
+                rules: &Rules::new(),
+                validity: Some(60),
+                expires_at: Some(Timestamp::EPOCH),
+                flow_url: None,
+                lookups: &lookups,
+            };
             for known in &KNOWN {
                 let expected = known.channels.contains(&message.channel());
                 assert_eq!(values.get(known.name).is_some(), expected, "{} on {}", known.name, message.channel());
@@ -174,6 +206,9 @@ mod tests {
             assert_eq!(values.get("settings.none"), None);
             assert_eq!((values.get("nothing"), values.get("language.voice")), (None, None));
             assert_eq!((values.number(VALIDITY), values.number("reference")), (Some(60), None));
+            assert_eq!(values.get(EXPIRES_AT).as_deref(), Some("1970-01-01T00:00:00.000Z"));
+            assert_eq!((values.get("minutes").as_deref(), values.get(FLOW_URL)), (Some("1"), None));
+            assert_eq!((values.get(CALLBACK_URL), values.get(CALLBACK_TOKEN)), (None, None));
         }
     }
 }

@@ -9,13 +9,15 @@ use base64::prelude::BASE64_STANDARD;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use super::fill_from_settings;
+use super::signing::{Signer, Unsigned};
 use super::token::TokenMaker;
-use crate::clock::Timestamp;
 use crate::delivery::message::Template;
+use crate::provider::definition::auth::{Auth, Signing};
 use crate::provider::definition::receipt::{Scheme, sig_method};
-use crate::provider::definition::request::{Auth, Unfit, header_value};
+use crate::provider::definition::request::{Unfit, header_value};
 use crate::provider::definition::variables::SETTINGS;
 use crate::provider::http::receipt::Proof;
+use crate::provider::http::receipt::vendors::VendorProof;
 use crate::secret::Secret;
 
 /// How a provider's requests prove who sends them, its settings filled in.
@@ -25,6 +27,7 @@ pub(super) enum Credentials {
     Header(HeaderName, HeaderValue),
     StandardWebhooks(Vec<WebhookKey>),
     Jwt(Box<TokenMaker>),
+    Signed(Box<Signer>),
 }
 
 /// Settings that a scheme can't use.
@@ -69,13 +72,16 @@ impl Credentials {
                 let unusable = || unusable(&[key], "an RSA private key of 2048 to 8192 bits, in PEM");
                 maker.map(Box::new).map(Self::Jwt).ok_or_else(unusable)
             }
+            Auth::Signed(signing) => signer(signing, settings),
         }
     }
 
-    /// Adds what proves the sender of this body.
-    pub(super) fn apply(&self, headers: &mut HeaderMap, id: &str, now: Timestamp, body: &[u8]) -> Result<(), Unfit> {
+    /// Adds what proves the sender of this request.
+    pub(super) fn apply(&self, headers: &mut HeaderMap, request: &Unsigned<'_>) -> Result<(), Unfit> {
+        let Unsigned { id, now, body, .. } = *request;
         match self {
             Self::None => {}
+            Self::Signed(signer) => signer.sign(headers, request)?,
             Self::Header(name, value) => drop(headers.insert(name.clone(), value.clone())),
             Self::Jwt(maker) => {
                 let token = maker.bearer(now).ok_or_else(|| Unfit::Header(AUTHORIZATION.to_string()))?;
@@ -99,6 +105,22 @@ impl Credentials {
     }
 }
 
+fn signer(signing: &Signing, settings: &BTreeMap<String, Secret>) -> Result<Credentials, Unusable> {
+    let fill = |template: &Option<Template>| template.as_ref().and_then(|one| fill_from_settings(one, settings));
+    let secret = fill_from_settings(&signing.secret, settings).unwrap_or_default();
+    let signer = Signer {
+        scheme: signing.scheme,
+        key_id: fill(&signing.key_id).unwrap_or_default(),
+        secret: Secret::new(secret),
+        region: fill(&signing.region).unwrap_or_default(),
+        service: signing.service.clone().unwrap_or_default(),
+    };
+    if !signer.is_usable() {
+        return Err(unusable(&[&signing.secret], "an access key: base64"));
+    }
+    Ok(Credentials::Signed(Box::new(signer)))
+}
+
 /// How receipts prove who sends them, the settings filled in. Without a secret their address has to do.
 pub(super) fn proof(scheme: &Scheme, settings: &BTreeMap<String, Secret>) -> Result<Proof, Unusable> {
     let fill = |template| fill_from_settings(template, settings);
@@ -115,6 +137,13 @@ pub(super) fn proof(scheme: &Scheme, settings: &BTreeMap<String, Secret>) -> Res
         Scheme::StandardWebhooks { secret } => {
             webhook_keys(secret, settings)?.map_or(Proof::Address, Proof::StandardWebhooks)
         }
+        Scheme::Vendor(scheme, parts) => match parts.iter().map(fill).collect::<Option<Vec<_>>>() {
+            Some(filled) => {
+                let names: Vec<_> = parts.iter().collect();
+                Proof::Vendor(VendorProof::new(*scheme, &filled).map_err(|allowed| unusable(&names, allowed))?)
+            }
+            None => Proof::Address,
+        },
     })
 }
 
@@ -172,10 +201,18 @@ impl WebhookKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
     const BODY: &[u8] = br#"{"test": 2432232314}"#;
+
+    fn apply(credentials: &Credentials, headers: &mut HeaderMap, now: Timestamp) {
+        let url = url::Url::parse("https://example.com/").expect("an address");
+        let request = Unsigned { method: "POST", url: &url, body: BODY, id: ID, now };
+        credentials.apply(headers, &request).expect("fits");
+    }
+
     const SIGNATURE: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
 
     /// The vector of the specification's reference libraries.
@@ -203,7 +240,7 @@ mod tests {
         let secret = Template::parse("{settings.signing_secret}").expect("valid");
         let credentials = Credentials::new(&Auth::StandardWebhooks { secret }, &settings).ok().expect("usable");
         let mut headers = HeaderMap::new();
-        credentials.apply(&mut headers, ID, Timestamp::from_millis(1_614_265_330_999), BODY).expect("fits");
+        apply(&credentials, &mut headers, Timestamp::from_millis(1_614_265_330_999));
         let signatures = headers[WEBHOOK_SIGNATURE].to_str().expect("text");
         assert!(signatures.starts_with(SIGNATURE) && signatures.split(' ').count() == 2, "{signatures}");
         assert_eq!(headers[WEBHOOK_TIMESTAMP], "1614265330");
@@ -220,7 +257,7 @@ mod tests {
         let auth = Auth::Basic { username: template("{settings.user}"), password: template("{settings.password}") };
         let mut headers = HeaderMap::new();
         let credentials = Credentials::new(&auth, &settings).ok().expect("usable");
-        credentials.apply(&mut headers, ID, Timestamp::EPOCH, BODY).expect("fits");
+        apply(&credentials, &mut headers, Timestamp::EPOCH);
         assert_eq!(headers[AUTHORIZATION], "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         assert!(headers[AUTHORIZATION].is_sensitive());
     }

@@ -42,6 +42,8 @@ async fn exchange(client: &Client, request: Request, deadline: Instant, clock: &
     if Clock::instant() >= deadline {
         return Reply::NotSent { why: "no time was left".to_owned() };
     }
+    // Nobody asks for a body that is empty: such a request is taken for written as soon as there is a connection.
+    let bodiless = request.body.is_empty();
     let taken = Arc::new(AtomicBool::new(false));
     let method = match request.method {
         Method::Post => reqwest::Method::POST,
@@ -49,12 +51,13 @@ async fn exchange(client: &Client, request: Request, deadline: Instant, clock: &
     };
     let body = Outgoing { bytes: Some(request.body), deadline, taken: Arc::clone(&taken) };
     let prepared = client.request(method, request.url).headers(request.headers).body(reqwest::Body::wrap(body));
-    let (why, unprocessed) = match timeout_at(deadline, prepared.send()).await {
+    let (why, unprocessed, unwritten) = match timeout_at(deadline, prepared.send()).await {
         Ok(Ok(response)) => return read(response, deadline, clock).await,
-        Ok(Err(error)) => (explain(&error), says_unprocessed(&error)),
-        Err(_) => ("no answer in time".to_owned(), false),
+        Ok(Err(error)) => (explain(&error), says_unprocessed(&error), error.is_connect()),
+        Err(_) => ("no answer in time".to_owned(), false, false),
     };
-    if taken.load(Ordering::Acquire) && !unprocessed { Reply::InDoubt { why } } else { Reply::NotSent { why } }
+    let written = taken.load(Ordering::Acquire) || (bodiless && !unwritten);
+    if written && !unprocessed { Reply::InDoubt { why } } else { Reply::NotSent { why } }
 }
 
 async fn read(mut response: Response, deadline: Instant, clock: &Clock) -> Reply {

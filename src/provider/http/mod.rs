@@ -19,11 +19,14 @@ use url::Url;
 use self::auth::Credentials;
 use self::exchange::Caller;
 use self::receipt::{Given, News, Proof};
-use super::definition::request::{Method, Unfit};
+use self::settings::resolve_settings;
+use self::signing::Unsigned;
+use super::definition::request::{Body, Method, Unfit, fill_query};
 use super::definition::variables::{SETTINGS, Values};
-use super::definition::{Definition, Dialect, Required, SettingRule};
-use super::{Message, Provider, Reply};
-use crate::challenge::Channel;
+use super::definition::{Definition, Dialect};
+use super::flow::{Flows, LONGEST_ADDRESS};
+use super::{Batch, Message, Provider, Reply};
+use crate::challenge::{Address, Channel};
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::message::Template;
 use crate::delivery::verdict::Verdict;
@@ -35,6 +38,8 @@ pub mod jwt;
 pub(super) mod oauth;
 pub mod receipt;
 pub mod retry_after;
+mod settings;
+pub mod signing;
 mod token;
 
 /// The most of an answer's body that is read, in bytes.
@@ -77,6 +82,8 @@ pub struct ProviderSettings {
     pub settings: BTreeMap<String, Secret>,
     /// How long a connection may take to be there, its TLS included.
     pub connect_timeout: Duration,
+    /// What makes the addresses of what vendors fetch; absent where nothing of ours can be reached.
+    pub flows: Option<Flows>,
     /// Certificates (PEM) to trust beside those of the system, for gateways of one's own.
     pub extra_roots: Option<String>,
 }
@@ -92,6 +99,7 @@ impl ProviderSettings {
             token_endpoint: None,
             settings: BTreeMap::new(),
             connect_timeout: Duration::from_secs(2),
+            flows: None,
             extra_roots: None,
         }
     }
@@ -141,6 +149,7 @@ pub struct HttpProvider {
     definition: Arc<Definition>,
     settings: BTreeMap<String, Secret>,
     lines: BTreeMap<Channel, Line>,
+    flows: Option<Flows>,
     caller: Caller,
 }
 
@@ -162,11 +171,13 @@ impl HttpProvider {
         let settings = resolve_settings(&definition, &given.settings, &mut mistakes);
         let mut lines = BTreeMap::new();
         for channel in definition.channels_with(|key| given.settings.contains_key(key)) {
+            let own =
+                || definition.base_url(channel).and_then(|base| settings::address(base, &settings, &mut mistakes));
             let (key, text) = match given.endpoints.get(&channel) {
-                Some(text) => (format!("endpoints.{channel}"), Some(text.as_str())),
-                None => ("base_url".to_owned(), given.base_url.as_deref().or(definition.base_url(channel))),
+                Some(text) => (format!("endpoints.{channel}"), Some(text.clone())),
+                None => ("base_url".to_owned(), given.base_url.clone().or_else(own)),
             };
-            let base = mistakes.address(&key, text);
+            let base = mistakes.address(&key, text.as_deref());
             let credentials = definition.dialect(channel).map(|dialect| Credentials::new(&dialect.auth, &settings));
             let credentials = credentials.and_then(|made| mistakes.unless(made));
             let rule = definition.dialect(channel).and_then(Dialect::receipt);
@@ -178,7 +189,7 @@ impl HttpProvider {
         let caller = caller(&given, plain, clock, &mut mistakes);
         match (caller, mistakes.found) {
             (Some(caller), found) if found.is_empty() => {
-                Ok(Self { name: given.name, definition, settings, lines, caller })
+                Ok(Self { name: given.name, definition, settings, lines, flows: given.flows, caller })
             }
             (_, mut found) => {
                 found.dedup();
@@ -196,18 +207,55 @@ impl HttpProvider {
         let (Some(dialect), Some(line)) = (self.definition.dialect(channel), self.lines.get(&channel)) else {
             return Err(Unfit::Channel(channel));
         };
-        let validity = dialect.validity.map(|validity| validity.of(message.validity));
-        let values = Values { message, settings: &self.settings, validity, lookups: &dialect.lookups };
-        let url = dialect.path.fill(&line.base, &values)?;
+        if matches!(&message.address, Address::Voice { extension: Some(_), .. }) && !dialect.dials_extensions() {
+            return Err(Unfit::Extension);
+        }
+        let mut values = self.values(dialect, message, now);
+        let flow_url = self.flow_url(dialect, &values, now + message.validity)?;
+        values.flow_url = flow_url.as_ref();
+        let mut url = dialect.path.fill(&line.base, &values)?;
         let news = dialect.receipt.as_ref().filter(|_| message.callback_url.is_some());
+        let added = match (&dialect.body, news.map(|rule| &rule.request)) {
+            (Body::Empty, Some(Body::Form(fields))) => fields.as_slice(),
+            _ => &[],
+        };
+        url.set_query(fill_query(dialect.query.iter().chain(added), &values)?.as_deref());
         let body = dialect.body.fill(news.map(|rule| &rule.request), &values)?;
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(dialect.body.media_type()));
+        let media_type = dialect.media_type.as_deref().or(dialect.body.media_type());
+        headers.extend(media_type.and_then(|text| Some((CONTENT_TYPE, HeaderValue::from_str(text).ok()?))));
         for header in &dialect.headers {
             headers.extend(header.fill(&values)?);
         }
-        line.credentials.apply(&mut headers, &message.reference, now, &body)?;
+        let method = dialect.method.as_str();
+        let unsigned = Unsigned { method, url: &url, body: &body, id: &message.reference, now };
+        line.credentials.apply(&mut headers, &unsigned)?;
         Ok(Request { method: dialect.method, url, headers, body })
+    }
+}
+
+impl HttpProvider {
+    fn values<'v>(&'v self, dialect: &'v Dialect, message: &'v Message, now: Timestamp) -> Values<'v> {
+        let validity = dialect.validity.map(|validity| validity.of(message.validity));
+        let lasts = dialect.validity.zip(validity).map(|(validity, count)| validity.span(count));
+        Values {
+            message,
+            settings: &self.settings,
+            rules: self.definition.settings(),
+            validity,
+            expires_at: lasts.map(|lasts| now + lasts),
+            flow_url: None,
+            lookups: &dialect.lookups,
+        }
+    }
+
+    /// Where the vendor fetches what the call says, where it does.
+    fn flow_url(&self, dialect: &Dialect, values: &Values<'_>, until: Timestamp) -> Result<Option<Secret>, Unfit> {
+        let Some(rule) = &dialect.flow else { return Ok(None) };
+        let missing = || Unfit::Missing { place: "flow".to_owned(), variable: "http.public_url".to_owned() };
+        let flows = self.flows.as_ref().ok_or_else(missing)?;
+        let too_long = || Unfit::TooLong { place: "flow".to_owned(), longest: LONGEST_ADDRESS };
+        flows.address(&self.name, &rule.fill(values)?, until).ok_or_else(too_long).map(Some)
     }
 }
 
@@ -231,7 +279,27 @@ impl Provider for HttpProvider {
     fn receipt(&self, channel: Channel, given: &Given<'_>) -> Option<News> {
         let proof = self.lines.get(&channel)?.proof.as_ref()?;
         let rule = self.definition.dialect(channel)?.receipt.as_ref()?;
-        proof.holds(given).then(|| rule.judge(&given.fields().into()).0)
+        (!rule.is_by_token() && proof.holds(given)).then(|| rule.judge(&given.fields().into()).0)
+    }
+
+    fn batch(&self, channel: Channel, given: &Given<'_>) -> Option<Batch> {
+        let proof = self.lines.get(&channel)?.proof.as_ref()?;
+        let rule = self.definition.dialect(channel)?.receipt.as_ref().filter(|rule| rule.is_by_token())?;
+        if !proof.holds(given) {
+            return None;
+        }
+        let items = given.items();
+        let told = items.iter().filter_map(|item| Some((rule.token(item)?, rule.judge(item).0))).collect();
+        let handshake = items.iter().find_map(|item| rule.handshake(item));
+        Some(Batch { told, answer: rule.answer().cloned(), handshake })
+    }
+
+    fn may_fetch(&self, given: &Given<'_>) -> bool {
+        let fetched = |(channel, line): (&Channel, &Line)| {
+            let signed = self.definition.dialect(*channel)?.flow.as_ref()?.signed;
+            Some(!signed || line.proof.as_ref().is_none_or(|proof| proof.holds(given)))
+        };
+        self.lines.iter().filter_map(fetched).any(|genuine| genuine)
     }
 }
 
@@ -273,47 +341,6 @@ pub fn base_url(text: &str) -> Option<Url> {
     let plain = url.username().is_empty() && url.password().is_none();
     let bare = url.query().is_none() && url.fragment().is_none();
     (matches!(url.scheme(), "http" | "https") && url.has_host() && plain && bare).then_some(url)
-}
-
-fn resolve_settings(
-    definition: &Definition,
-    given: &BTreeMap<String, Secret>,
-    mistakes: &mut Mistakes,
-) -> BTreeMap<String, Secret> {
-    let rules = definition.settings();
-    let carried: Vec<_> = definition.channels_with(|key| given.contains_key(key)).collect();
-    for key in given.keys().filter(|key| !rules.contains_key(*key)) {
-        let allowed = rules.keys().map(String::as_str).chain(RESERVED_SETTINGS).collect::<Vec<_>>().join(", ");
-        mistakes.add(key, format!("unknown key `{key}`"), allowed);
-    }
-    let mut settings = BTreeMap::new();
-    for (key, rule) in rules {
-        match given.get(key) {
-            None => match rule.required {
-                Required::Always => mistakes.add(key, "nothing", "a value: it is required"),
-                Required::For(channel) if carried.contains(&channel) => {
-                    mistakes.add(key, "nothing", format!("a value: {channel} requires it"));
-                }
-                Required::For(channel) if carried.is_empty() => {
-                    mistakes.add(key, "nothing", format!("a value, for {channel}; one channel has to be there"));
-                }
-                Required::For(_) | Required::Never => {}
-            },
-            Some(value) if value.is_empty() => mistakes.add(key, "an empty text", "a value, or no such key"),
-            Some(value) if !rule.one_of.is_empty() && !rule.one_of.iter().any(|word| word == value.expose()) => {
-                let found = if rule.secret { "another value".to_owned() } else { format!("`{}`", value.expose()) };
-                mistakes.add(key, found, rule.one_of.join(", "));
-            }
-            Some(value) => drop(settings.insert(key.clone(), value.clone())),
-        }
-    }
-    let default = |(key, rule): (&String, &SettingRule)| {
-        let template = rule.default.as_ref().filter(|_| !settings.contains_key(key))?;
-        Some((key.clone(), Secret::new(fill_from_settings(template, &settings)?)))
-    };
-    let defaults: Vec<_> = rules.iter().filter_map(default).collect();
-    settings.extend(defaults);
-    settings
 }
 
 /// Fills a template that knows only settings; `None` where one of them is unset.

@@ -17,6 +17,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{digest, hmac};
 
 use self::md5::{md5_hash, md5_hmac};
+use self::vendors::VendorProof;
 use super::auth::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, WebhookKey};
 use super::jwt;
 use crate::clock::Timestamp;
@@ -24,6 +25,7 @@ use crate::delivery::outcome::ReceiptStatus;
 use crate::secret::Secret;
 
 mod md5;
+pub mod vendors;
 
 /// Vonage repeats a receipt for a day, and clocks differ.
 const OLDEST: Duration = Duration::from_hours(25);
@@ -64,6 +66,8 @@ pub enum Proof {
     VonageJwt(Secret),
     /// The Standard Webhooks specification.
     StandardWebhooks(Vec<WebhookKey>),
+    /// One of [`vendors`].
+    Vendor(VendorProof),
 }
 
 /// How an account at Vonage signs.
@@ -98,6 +102,7 @@ impl Proof {
             Self::VonageSms(secret, method) => is_vonages_sms(secret, *method, given),
             Self::VonageJwt(secret) => is_vonages_call(secret, given),
             Self::StandardWebhooks(keys) => is_webhook(keys, given),
+            Self::Vendor(proof) => proof.holds(given),
         }
     }
 }
@@ -111,6 +116,15 @@ impl Given<'_> {
         }
         let text = |(name, value): (String, String)| (name, Value::String(value));
         self.pairs().into_iter().map(text).collect()
+    }
+
+    /// The receipts that it carries: the items of an array, or the one that it is.
+    #[must_use]
+    pub fn items(&self) -> Vec<Value> {
+        match serde_json::from_slice(self.body) {
+            Ok(Value::Array(items)) if self.is_json() => items,
+            _ => vec![self.fields().into()],
+        }
     }
 
     fn is_json(&self) -> bool {
@@ -237,7 +251,7 @@ fn is_webhook(keys: &[WebhookKey], given: &Given<'_>) -> bool {
     keys.iter().map(by).fold(false, |any, one| any | one) && given.is_recent(seconds, WEBHOOK_TOLERANCE)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     let digit = |nibble: u8| DIGITS[usize::from(nibble)];
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()

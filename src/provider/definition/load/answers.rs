@@ -83,8 +83,11 @@ fn rows<'t>(errors: &mut Section<'t>, key: &str, mistakes: &Mistakes<'_>) -> Vec
     table.entries()
 }
 
-/// `21xxx`: as vendors write the family of all codes from 21000 to 21999.
+/// `21xxx`: as vendors write the family of all codes from 21000 to 21999; `AuthFailure.*`: of all that begin so.
 fn is_family(code: &str) -> bool {
+    if code.strip_suffix(".*").is_some_and(|name| !name.is_empty()) {
+        return true;
+    }
     let digits = code.trim_end_matches('x');
     digits.len() < code.len() && !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
 }

@@ -8,8 +8,10 @@ use toml::de::DeValue;
 
 use super::{Scope, read_template};
 use crate::provider::definition::lookup::{Cell, DEFAULT_ROW, ENCODINGS, Rows};
+use crate::provider::definition::params::{Params, Shape};
 use crate::provider::definition::reader::{Mistakes, Node, Section};
 use crate::provider::definition::request::{Body, Field, Text, Tree, Validity};
+use crate::provider::definition::variables::SETTINGS;
 use crate::provider::definition::xml::{Child, Element, is_name};
 
 /// `"From?"` is `From`, left out where its variable has no value.
@@ -17,8 +19,20 @@ pub(super) fn marked(key: &str) -> (&str, bool) {
     key.strip_suffix('?').map_or((key, false), |name| (name, true))
 }
 
-pub(super) fn read_body(section: &mut Section<'_>, scope: &Scope, mistakes: &Mistakes<'_>) -> Option<Body> {
+/// What stands behind the `?` of the address.
+pub(super) fn read_query(node: &Node<'_>, scope: &Scope, mistakes: &Mistakes<'_>) -> Option<Vec<Field>> {
+    read_form(node.table(mistakes)?, scope, mistakes)
+}
+
+/// `is_all_said`: there is a query, so there need not be a body.
+pub(super) fn read_body(
+    section: &mut Section<'_>,
+    is_all_said: bool,
+    scope: &Scope,
+    mistakes: &Mistakes<'_>,
+) -> Option<Body> {
     match (section.take("form"), section.take("json")) {
+        (None, None) if is_all_said => Some(Body::Empty),
         (Some(node), None) => read_form(node.table(mistakes)?, scope, mistakes).map(Body::Form),
         (None, Some(node)) => read_object(node.table(mistakes)?, scope, false, mistakes).map(Body::Json),
         (found, _) => {
@@ -35,6 +49,8 @@ pub(super) fn read_more(node: &Node<'_>, body: &Body, scope: &Scope, mistakes: &
     match body {
         Body::Form(_) => read_form(table, scope, mistakes).map(Body::Form),
         Body::Json(_) => read_object(table, scope, false, mistakes).map(Body::Json),
+        // Where nothing is but a query, this is added there.
+        Body::Empty => read_form(table, scope, mistakes).map(Body::Form),
     }
 }
 
@@ -61,6 +77,9 @@ fn read_form(table: Section<'_>, scope: &Scope, mistakes: &Mistakes<'_>) -> Opti
             if is_xml(&item) {
                 return read_xml(&item, scope, optional, mistakes);
             }
+            if let Some((node, shape)) = params_of(&item) {
+                return read_params(&node, shape, scope, mistakes).map(Text::Params);
+            }
             read_template(&item, scope, optional, mistakes).map(Text::Plain)
         });
         Some(Field { name: name.to_owned(), optional, values: texts.collect::<Option<_>>()? })
@@ -78,6 +97,9 @@ fn read_object(table: Section<'_>, scope: &Scope, optional: bool, mistakes: &Mis
 fn read_tree(node: &Node<'_>, scope: &Scope, optional: bool, mistakes: &Mistakes<'_>) -> Option<Tree> {
     if is_xml(node) {
         return read_xml(node, scope, optional, mistakes).map(Tree::Text);
+    }
+    if let Some((node, shape)) = params_of(node) {
+        return read_params(&node, shape, scope, mistakes).map(Tree::Params);
     }
     match node.value {
         DeValue::Table(_) => read_object(node.table(mistakes)?, scope, optional, mistakes),
@@ -102,9 +124,36 @@ fn read_tree(node: &Node<'_>, scope: &Scope, optional: bool, mistakes: &Mistakes
     }
 }
 
+/// `{ params_list = "template_params" }`: a table with only this in it is the places of an approved text.
+fn params_of<'t>(node: &Node<'t>) -> Option<(Node<'t>, Shape)> {
+    let table = node.value.as_table().filter(|table| table.len() == 1)?;
+    let shape = |key: &str| match key {
+        "params_list" => Some(Shape::List),
+        "params_object" => Some(Shape::Object),
+        _ => None,
+    };
+    let (key, value) = table.iter().next()?;
+    let shape = shape(key.get_ref())?;
+    Some((
+        Node { path: format!("{}.{}", node.path, key.get_ref()), at: key.span().start, value: value.get_ref() },
+        shape,
+    ))
+}
+
+fn read_params(node: &Node<'_>, shape: Shape, scope: &Scope, mistakes: &Mistakes<'_>) -> Option<Params> {
+    let allowed = "the name of a setting with `params = true` that is required or has a default";
+    let setting = node.text(allowed, mistakes)?;
+    let known = scope.get(&format!("{SETTINGS}{setting}"));
+    if !known.is_some_and(|variable| variable.is_params && !variable.may_lack) {
+        node.wrong(allowed, mistakes);
+        return None;
+    }
+    Some(Params { setting: setting.to_owned(), shape })
+}
+
 pub(super) fn read_validity(node: &Node<'_>, mistakes: &Mistakes<'_>) -> Option<Validity> {
     let mut table = node.table(mistakes)?;
-    let unit = table.need("unit", "s, ms", mistakes).and_then(|node| node.word("s, ms", mistakes));
+    let unit = table.need("unit", "s, ms, min", mistakes).and_then(|node| node.word("s, ms, min", mistakes));
     let most = 0..u64::from(u32::MAX) + 1;
     let mut bound = |key| {
         let node = table.need(key, "a whole number of units", mistakes)?;
@@ -134,7 +183,7 @@ fn read_xml(node: &Node<'_>, scope: &Scope, optional: bool, mistakes: &Mistakes<
     Some(Text::Xml(Element { longest, ..root? }))
 }
 
-fn read_element(node: &Node<'_>, scope: &Scope, optional: bool, mistakes: &Mistakes<'_>) -> Option<Element> {
+pub(super) fn read_element(node: &Node<'_>, scope: &Scope, optional: bool, mistakes: &Mistakes<'_>) -> Option<Element> {
     let mut table = node.table(mistakes)?;
     let name = table.need("element", "the name of an element", mistakes);
     let name = name.and_then(|node| read_name(node.text("a name", mistakes)?, &node, mistakes));

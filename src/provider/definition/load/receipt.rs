@@ -2,16 +2,34 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+use toml::de::DeValue;
+
 use super::answers::read_pointer;
 use super::body::read_more;
 use super::{Scope, Variable, read_template};
 use crate::delivery::outcome::ReceiptStatus;
 use crate::provider::definition::reader::{Mistakes, Node, Section};
-use crate::provider::definition::receipt::{ReceiptRule, Scheme};
+use crate::provider::definition::receipt::{Handshake, ReceiptRule, Scheme, VendorScheme};
 use crate::provider::definition::request::Body;
-use crate::provider::definition::variables::CALLBACK_URL;
+use crate::provider::definition::variables::{CALLBACK_TOKEN, CALLBACK_URL};
 
-const SCHEMES: &str = "none, twilio, vonage_sms, vonage_jwt, standard_webhooks";
+const SCHEMES: &str =
+    "none, twilio, vonage_sms, vonage_jwt, standard_webhooks, basic, messagebird, plivo, sinch, telnyx";
+const KEYS: [&str; 12] = [
+    "scheme",
+    "secret",
+    "method",
+    "request",
+    "longest",
+    "status",
+    "code",
+    "words",
+    "codes",
+    "token",
+    "answer",
+    "handshake",
+];
 /// What a word may mean; `nothing` is none of the contract's.
 const STATUSES: &str = "sent, delivered, undelivered, failed, expired, rejected, answered, busy, no_answer, machine, \
                         cancelled, unknown";
@@ -28,7 +46,7 @@ pub(super) fn read_receipt(
     let mut table = node.table(mistakes)?;
     let scheme = read_scheme(&mut table, of_settings, mistakes);
     let mut scope = of_messages.clone();
-    scope.insert(CALLBACK_URL.to_owned(), Variable { may_lack: false, is_number: false });
+    scope.extend([CALLBACK_URL, CALLBACK_TOKEN].map(|name| (name.to_owned(), Variable::TEXT)));
     let request = table.need("request", "what a request carries so that receipts come", mistakes);
     let request = request.and_then(|node| read_more(&node, body?, &scope, mistakes));
     let longest = table.take("longest").map(|node| node.number(1..10_001, mistakes));
@@ -36,15 +54,22 @@ pub(super) fn read_receipt(
         let nodes = table.take(key).map(|node| node.elements()).unwrap_or_default();
         nodes.iter().filter_map(|node| read_pointer(node, mistakes)).collect::<Vec<_>>()
     };
-    let (status, code) = (pointers("status"), pointers("code"));
+    let (status, code, token) = (pointers("status"), pointers("code"), pointers("token"));
     if status.is_empty() {
         mistakes.add(table.at, &table.path_of("status"), "nothing", "where the word for the status is");
     }
     let words = read_words(&mut table, mistakes);
     let codes = read_codes(&mut table, mistakes);
-    table.finish(&["scheme", "secret", "method", "request", "longest", "status", "code", "words", "codes"], mistakes);
+    let answer = table.take("answer").and_then(|node| read_constant(&node, mistakes));
+    let handshake = table.take("handshake").and_then(|node| read_handshake(&node, mistakes));
+    let of_scheme = match &scheme {
+        Some(Scheme::Vendor(scheme, _)) => scheme.keys(),
+        _ => &[],
+    };
+    table.finish(&[&KEYS, of_scheme].concat(), mistakes);
     let longest = longest.unwrap_or_default().and_then(|longest| usize::try_from(longest).ok());
-    Some(ReceiptRule { scheme: scheme?, request: request?, longest, status, code, words, codes })
+    let (scheme, request) = (scheme?, request?);
+    Some(ReceiptRule { scheme, request, longest, status, code, token, answer, handshake, words, codes })
 }
 
 fn read_scheme(table: &mut Section<'_>, scope: &Scope, mistakes: &Mistakes<'_>) -> Option<Scheme> {
@@ -64,10 +89,34 @@ fn read_scheme(table: &mut Section<'_>, scope: &Scope, mistakes: &Mistakes<'_>) 
         "vonage_jwt" => Some(Scheme::VonageJwt { secret: setting("secret", true)? }),
         "standard_webhooks" => Some(Scheme::StandardWebhooks { secret: setting("secret", true)? }),
         _ => {
-            scheme.wrong(SCHEMES, mistakes);
-            None
+            let scheme: VendorScheme = scheme.word(SCHEMES, mistakes)?;
+            let parts: Vec<_> = scheme.keys().iter().map(|key| setting(key, true)).collect();
+            Some(Scheme::Vendor(scheme, parts.into_iter().collect::<Option<_>>()?))
         }
     }
+}
+
+/// JSON that is always the same.
+fn read_constant(node: &Node<'_>, mistakes: &Mistakes<'_>) -> Option<Value> {
+    match node.value {
+        DeValue::Table(_) => {
+            let entries = node.table(mistakes)?.entries();
+            let entry = |(key, node): (&str, Node<'_>)| Some((key.to_owned(), read_constant(&node, mistakes)?));
+            entries.into_iter().map(entry).collect::<Option<_>>().map(Value::Object)
+        }
+        DeValue::Integer(_) => node.number(0..u64::from(u32::MAX), mistakes).map(Value::from),
+        _ => node.text("a table of texts and whole numbers", mistakes).map(Value::from),
+    }
+}
+
+fn read_handshake(node: &Node<'_>, mistakes: &Mistakes<'_>) -> Option<Handshake> {
+    let mut table = node.table(mistakes)?;
+    let echo = table.need("echo", "where the text stands that is given back", mistakes);
+    let echo = echo.and_then(|node| read_pointer(&node, mistakes));
+    let name = table.need("name", "under which name it is given back", mistakes);
+    let name = name.and_then(|node| node.text("a name", mistakes)).map(str::to_owned);
+    table.finish(&["echo", "name"], mistakes);
+    Some(Handshake { echo: echo?, name: name? })
 }
 
 fn read_words(table: &mut Section<'_>, mistakes: &Mistakes<'_>) -> BTreeMap<String, Option<ReceiptStatus>> {
