@@ -9,7 +9,7 @@ use super::kinds::Kind;
 use super::origin::{ConfigError, Origin};
 use super::read::{Item, Section};
 use crate::broker::Names;
-use crate::ledger::redis::RedisSettings;
+use crate::ledger::redis::{RedisSettings, Tls};
 use crate::seal::Seal;
 use crate::secret::Secret;
 
@@ -60,6 +60,10 @@ pub struct LedgerSettings {
     pub seal: Arc<Seal>,
     /// Keys the hash that tells two contents under one id apart; absent: random in each process.
     pub content_key: Option<Secret>,
+    /// Certificates to trust instead of the system's, for `rediss://`.
+    pub ca_file: Option<PathBuf>,
+    /// The courier's own certificate there.
+    pub client_identity: Option<ClientIdentity>,
 }
 
 impl LedgerSettings {
@@ -71,6 +75,10 @@ impl LedgerSettings {
             url: self.url.clone(),
             prefix: self.prefix.clone(),
             seal: Arc::clone(&self.seal),
+            tls: Tls {
+                ca_file: self.ca_file.clone(),
+                identity: self.client_identity.clone().map(|identity| (identity.cert_file, identity.key_file)),
+            },
         })
     }
 }
@@ -109,12 +117,7 @@ pub(super) fn broker(mut section: Section<'_>) -> Option<BrokerSettings> {
     let max_message_bytes = section.take("max_message_bytes").and_then(|item| item.integer(1_024, 16 * 1024 * 1024));
     let ca_file = section.take("ca_file").and_then(|item| item.existing(Kind::File));
     let client_identity = client_identity(&mut section);
-    let plain = url.as_ref().is_some_and(|url| !url.expose().starts_with("amqps:"));
-    for key in ["ca_file", "client_cert_file"] {
-        if plain && section.is_own(key) {
-            section.refuse(key, "broker.url does not use TLS", "this key only together with amqps://");
-        }
-    }
+    only_with_tls(&section, "broker", url.as_ref(), "amqps");
     let names = names(section.section("names"));
     section.finish();
     Some(BrokerSettings {
@@ -128,6 +131,17 @@ pub(super) fn broker(mut section: Section<'_>) -> Option<BrokerSettings> {
         client_identity,
         names: names?,
     })
+}
+
+/// Refuses certificates where nothing uses them.
+fn only_with_tls(section: &Section<'_>, name: &str, url: Option<&Secret>, scheme: &str) {
+    let plain = url.is_some_and(|url| !url.expose().starts_with(&format!("{scheme}:")));
+    for key in ["ca_file", "client_cert_file"] {
+        if plain && section.is_own(key) {
+            let allowed = format!("this key only together with {scheme}://");
+            section.refuse(key, format!("{name}.url does not use TLS"), allowed);
+        }
+    }
 }
 
 fn client_identity(section: &mut Section<'_>) -> Option<ClientIdentity> {
@@ -236,12 +250,23 @@ pub(super) fn ledger(mut section: Section<'_>, max_ttl: Option<Duration>) -> Opt
     }
     let content_key = section.take("content_key").map(Item::own_secret);
     let seal = seal(&mut section);
+    let ca_file = section.take("ca_file").and_then(|item| item.existing(Kind::File));
+    let client_identity = client_identity(&mut section);
+    only_with_tls(&section, "ledger", url.as_ref(), "rediss");
     section.finish();
     let content_key = match content_key {
         Some(key) => Some(key?),
         None => None,
     };
-    Some(LedgerSettings { url: url?, prefix: prefix?, retention: retention?, seal: Arc::new(seal?), content_key })
+    Some(LedgerSettings {
+        url: url?,
+        prefix: prefix?,
+        retention: retention?,
+        seal: Arc::new(seal?),
+        content_key,
+        ca_file,
+        client_identity,
+    })
 }
 
 /// The keys that open; the first of them seals.

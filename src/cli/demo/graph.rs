@@ -22,13 +22,17 @@ const LEVELS: [char; 9] = ['·', '▁', '▂', '▃', '▄', '▅', '▆', '▇'
 /// The table of the moment, for a load of `seconds`.
 pub(super) fn table(tally: &Tally, seconds: u64, width: usize) -> Vec<Line> {
     let plain = |text: String| Line { text, is_alarm: false };
-    let now = tally.elapsed_secs().min(seconds);
+    let elapsed = tally.elapsed_secs();
+    let when = match elapsed.checked_sub(seconds) {
+        None | Some(0) => format!("second {elapsed} of {seconds}"),
+        Some(over) => format!("over for {over} s"),
+    };
     let (published, concluded, open) = (tally.published, tally.concluded, tally.open());
     let (p50, p95) = (tally.second.p50, tally.second.p95);
     let graph = Graph::new(tally, seconds, width);
     let mut lines = vec![
         plain(String::new()),
-        plain(format!("second {now} of {seconds}   challenges: {published} in, {concluded} concluded, {open} open")),
+        plain(format!("{when}   challenges: {published} in, {concluded} concluded, {open} open")),
         plain(format!("until a provider took it: p50 {p50} ms, p95 {p95} ms (those of the last second)")),
         plain(String::new()),
         plain(labels("channel", "provider", "circuit", "taken/s", "failed/s") + "taken each second"),

@@ -143,14 +143,16 @@ impl Screen {
         if matches!(self.form, Form::Json) {
             return put_json(&summary(tally, lost));
         }
-        self.erase();
+        // The last figures stay: they show the outage as a whole.
         put(&format!("\n{}\n\n{}\n", outcomes(tally), attempts(tally)));
         let (p50, p95) = (percentile(&mut tally.taken_ms, 50), percentile(&mut tally.taken_ms, 95));
         let slowest = tally.taken_ms.last().copied().unwrap_or_default();
         let published = tally.published;
         put(&format!(
             "\nuntil a provider took it: p50 {p50} ms, p95 {p95} ms, at most {slowest} ms\n\
-             challenges: {published}   lost: {lost}\n"
+             moved on by silence: {}\n\
+             challenges: {published}   lost: {lost}\n",
+            moved(tally)
         ));
     }
 }
@@ -201,7 +203,15 @@ fn summary(tally: &mut Tally, lost: usize) -> Value {
         })
     };
     let attempts: Vec<_> = tally.rows.iter_mut().map(row).collect();
-    json!({ "published": tally.published, "finals": finals, "attempts": attempts, "lost": lost })
+    let moved = tally.moved.iter().map(|((from, to), n)| json!({ "from": from, "to": to, "count": n }));
+    let moved: Vec<_> = moved.collect();
+    json!({ "published": tally.published, "finals": finals, "attempts": attempts, "moved": moved, "lost": lost })
+}
+
+/// From which channel to which, how often.
+fn moved(tally: &Tally) -> String {
+    let moves: Vec<_> = tally.moved.iter().map(|((from, to), count)| format!("{from} to {to} {count}")).collect();
+    if moves.is_empty() { "nobody".to_owned() } else { moves.join(", ") }
 }
 
 fn outcomes(tally: &Tally) -> Table {

@@ -16,6 +16,8 @@ pub(super) struct Tally {
     pub(super) published: u64,
     pub(super) concluded: u64,
     pub(super) finals: BTreeMap<(&'static str, &'static str), u64>,
+    /// How often a channel that had taken a message gave way to another, since nobody answered it.
+    pub(super) moved: BTreeMap<(Channel, Channel), u64>,
     pub(super) rows: Vec<Row>,
     /// From the challenge to the moment at which a provider had taken it.
     pub(super) taken_ms: Vec<u64>,
@@ -112,6 +114,7 @@ impl Tally {
             published: 0,
             concluded: 0,
             finals: BTreeMap::new(),
+            moved: BTreeMap::new(),
             rows: ROWS.into_iter().map(|(provider, channel)| Row::new(provider, channel)).collect(),
             taken_ms: Vec::new(),
             second: Second::default(),
@@ -158,6 +161,15 @@ impl Tally {
             self.concluded += 1;
             let reason = outcome.reason.map_or("", Reason::as_str);
             *self.finals.entry((outcome.status.as_str(), reason)).or_default() += 1;
+            // No receipts come here: whoever goes on after a message was taken does so because of silence.
+            for pair in outcome.attempts.windows(2) {
+                if let [taken, next] = pair
+                    && taken.result == AttemptResult::Accepted
+                    && taken.channel != next.channel
+                {
+                    *self.moved.entry((taken.channel, next.channel)).or_default() += 1;
+                }
+            }
         }
         Some(n)
     }

@@ -120,6 +120,7 @@ fn sort(error: &RedisError) -> LinkError {
         error.kind(),
         ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig | ErrorKind::Server(ServerErrorKind::NoPerm)
     ) || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
-        || why.contains("DB index is out of range");
+        || why.contains("DB index is out of range")
+        || why.contains("invalid peer certificate");
     if refused { LinkError::Refused(why) } else { LinkError::Unreachable(why) }
 }

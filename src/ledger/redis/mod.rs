@@ -5,10 +5,11 @@
 //! content that was lost, or that an older copy took the place of, is noticed by the next thing asked of it, and
 //! begins a new [`Ledger::epoch`], in which nothing of the older one is seen.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ::redis::{Client, ErrorKind, RedisError, Script, ServerErrorKind};
+use ::redis::{Client, ClientTlsConfig, ErrorKind, RedisError, Script, ServerErrorKind, TlsCertificates};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -53,6 +54,30 @@ pub struct RedisSettings {
     pub prefix: String,
     /// What seals the content of records.
     pub seal: Arc<Seal>,
+    /// For `rediss://`.
+    pub tls: Tls,
+}
+
+/// Files in PEM for a connection with TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The courier's own certificate, and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl Tls {
+    fn certificates(&self) -> Result<TlsCertificates, RedisStartError> {
+        let read = |file: &PathBuf| {
+            std::fs::read(file).map_err(|error| RedisStartError(format!("{}: {error}", file.display())))
+        };
+        let identity = self.identity.as_ref();
+        let client_tls = identity
+            .map(|(cert, key)| Ok(ClientTlsConfig { client_cert: read(cert)?, client_key: read(key)? }))
+            .transpose()?;
+        Ok(TlsCertificates { client_tls, root_cert: self.ca_file.as_ref().map(read).transpose()? })
+    }
 }
 
 impl RedisSettings {
@@ -185,7 +210,12 @@ impl Inner {
     fn new(settings: &RedisSettings, clock: Clock, dice: Dice) -> Result<Self, RedisStartError> {
         // TLS without a provider panics; whoever set one before is right.
         let _set = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let client = Client::open(settings.url.expose()).map_err(|error| RedisStartError(error.to_string()))?;
+        let client = if settings.url.expose().starts_with("rediss:") {
+            Client::build_with_tls(settings.url.expose(), settings.tls.certificates()?)
+        } else {
+            Client::open(settings.url.expose())
+        };
+        let client = client.map_err(|error| RedisStartError(error.to_string()))?;
         Ok(Self {
             link: Link::new(client),
             prefix: settings.prefix.clone(),

@@ -4,7 +4,7 @@ mod faults;
 mod flow;
 mod hostile;
 mod start;
-mod tls;
+pub(crate) mod tls;
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The broker behind TLS: a proxy with a certificate of our own authority in front of the node.
+//! The broker behind TLS: a proxy with a certificate of our own authority in front of the node, or of a Redis.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use super::Rig;
 use crate::node::Node;
 
 /// An authority, as files, with a certificate for the broker and one for the courier.
-struct Authority {
+pub(crate) struct Authority {
     files: tempfile::TempDir,
     server: ServerConfig,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let files = tempfile::tempdir().expect("a folder");
         let write = |name: &str, text: String| std::fs::write(files.path().join(name), text).expect("writable");
         let mut params = CertificateParams::new([]).expect("no names");
@@ -55,12 +55,12 @@ impl Authority {
         Self { files, server }
     }
 
-    fn file(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn file(&self, name: &str) -> std::path::PathBuf {
         Path::new(self.files.path()).join(name)
     }
 
     /// Listens in front of `port`, and asks for certificates.
-    async fn guards(&self, port: u16) -> u16 {
+    pub(crate) async fn guards(&self, port: u16) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let guarded = listener.local_addr().expect("bound").port();
         let acceptor = TlsAcceptor::from(Arc::new(self.server.clone()));

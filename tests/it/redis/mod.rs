@@ -4,6 +4,7 @@
 mod lanes;
 mod outcomes;
 pub(crate) mod store;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mfa_courier::clock::{Clock, Dice};
-use mfa_courier::ledger::redis::{RedisLedger, RedisSettings};
+use mfa_courier::ledger::redis::{RedisLedger, RedisSettings, Tls};
 use mfa_courier::secret::Secret;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, Cmd, FromRedisValue};
@@ -48,9 +48,18 @@ impl Store {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// How the courier is told of it.
     pub(crate) fn settings(&self) -> RedisSettings {
-        RedisSettings { url: Secret::new(self.url()), prefix: "test:".to_owned(), seal: Arc::default() }
+        RedisSettings {
+            url: Secret::new(self.url()),
+            prefix: "test:".to_owned(),
+            seal: Arc::default(),
+            tls: Tls::default(),
+        }
     }
 
     /// A ledger in it.

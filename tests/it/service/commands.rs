@@ -162,6 +162,8 @@ async fn the_demo_loses_nothing() {
     for told in ["twilio stops answering", "twilio's circuit opens: ", "twilio answers again", "final outcome"] {
         assert!(shown.contains(told), "{told}\n{shown}");
     }
+    let silence = shown.lines().find(|line| line.starts_with("moved on by silence: ")).expect("a line about it");
+    assert!(silence.contains("push to sms ") && silence.contains("sms to voice "), "{silence}");
     let plain = |line: &str| line.chars().count() <= 80 && !line.contains('\x1b');
     assert!(shown.lines().all(plain), "{shown}");
 }
