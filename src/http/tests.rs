@@ -10,6 +10,8 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
+mod doors;
+
 const PATIENCE: Duration = Duration::from_millis(500);
 
 struct Served {
