@@ -3,6 +3,7 @@
 //! a check that is skipped holds nothing.
 
 mod receipts;
+mod vendors;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
