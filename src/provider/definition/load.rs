@@ -228,8 +228,8 @@ fn read_flow(node: &Node<'_>, scope: &Scope, mistakes: &Mistakes<'_>) -> Option<
 fn read_media_type(node: &Node<'_>, mistakes: &Mistakes<'_>) -> Option<String> {
     let allowed = "a media type such as application/json";
     let text = node.text(allowed, mistakes)?;
-    let is_one = |text: &&str| text.contains('/') && HeaderValue::from_str(text).is_ok() && text.is_ascii();
-    if Some(text).filter(is_one).is_none() {
+    let is_one = |text: &str| text.contains('/') && HeaderValue::from_str(text).is_ok() && text.is_ascii();
+    if !is_one(text) {
         node.wrong(allowed, mistakes);
     }
     Some(text.to_owned())

@@ -83,7 +83,7 @@ pub enum Scheme {
 pub enum VendorScheme {
     /// User and password, as RFC 7617 has them.
     Basic,
-    /// As MessageBird signs.
+    /// As `MessageBird` signs.
     Messagebird,
     /// As Plivo signs.
     Plivo,

@@ -184,7 +184,6 @@ impl Field {
 
 /// What stands in the address behind a `?`: pairs, percent-encoded by RFC 3986 to the letter, as the clouds sign it. A
 /// form would write a space as `+`.
-#[must_use]
 pub fn fill_query<'f>(
     fields: impl IntoIterator<Item = &'f Field>,
     values: &Values<'_>,

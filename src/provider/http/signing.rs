@@ -54,7 +54,7 @@ impl Unsigned<'_> {
 
     /// The request as three of the clouds write it: method, path, query, these headers, and the hash of the body.
     fn canonical(&self, headers: &[(&str, &str)]) -> (String, String) {
-        let lines: String = headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
+        let lines: String = headers.iter().flat_map(|(name, value)| [*name, ":", value.trim(), "\n"]).collect();
         let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
         let mut query: Vec<_> = self.url.query().unwrap_or_default().split('&').collect();
         query.sort_unstable();

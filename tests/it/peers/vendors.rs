@@ -1,5 +1,5 @@
 //! The clouds' signatures are those that their own libraries make of the same request; receipts that Plivo's library
-//! signs, and tokens that MessageBird's believes, are believed, and no others.
+//! signs, and tokens that `MessageBird`'s believes, are believed, and no others.
 
 use mfa_courier::clock::Clock;
 use mfa_courier::provider::definition::receipt::VendorScheme;

@@ -47,10 +47,9 @@ pub(super) fn read_body(
 pub(super) fn read_more(node: &Node<'_>, body: &Body, scope: &Scope, mistakes: &Mistakes<'_>) -> Option<Body> {
     let table = node.table(mistakes)?;
     match body {
-        Body::Form(_) => read_form(table, scope, mistakes).map(Body::Form),
         Body::Json(_) => read_object(table, scope, false, mistakes).map(Body::Json),
         // Where nothing is but a query, this is added there.
-        Body::Empty => read_form(table, scope, mistakes).map(Body::Form),
+        Body::Form(_) | Body::Empty => read_form(table, scope, mistakes).map(Body::Form),
     }
 }
 

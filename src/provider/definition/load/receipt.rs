@@ -69,7 +69,7 @@ pub(super) fn read_receipt(
     table.finish(&[&KEYS, of_scheme].concat(), mistakes);
     let longest = longest.unwrap_or_default().and_then(|longest| usize::try_from(longest).ok());
     let (scheme, request) = (scheme?, request?);
-    Some(ReceiptRule { scheme, request, longest, status, code, token, answer, handshake, words, codes })
+    Some(ReceiptRule { scheme, request, longest, token, answer, handshake, status, code, words, codes })
 }
 
 fn read_scheme(table: &mut Section<'_>, scope: &Scope, mistakes: &Mistakes<'_>) -> Option<Scheme> {

@@ -30,9 +30,9 @@ pub enum VendorProof {
     /// A key for JSON web tokens that hold the hashes of the address and of the body.
     Messagebird(Secret),
     /// An auth token.
-    Plivo(hmac::Key),
+    Plivo(Box<hmac::Key>),
     /// The secret of a webhook.
-    Sinch(hmac::Key),
+    Sinch(Box<hmac::Key>),
     /// The account's public key.
     Telnyx([u8; 32]),
 }
@@ -40,7 +40,7 @@ pub enum VendorProof {
 impl VendorProof {
     /// The scheme with `parts`, in the order of its keys; the `Err` says what they have to be.
     pub fn new(scheme: VendorScheme, parts: &[String]) -> Result<Self, &'static str> {
-        let key = || hmac::Key::new(hmac::HMAC_SHA256, parts.first().map_or(&[], String::as_bytes));
+        let key = || Box::new(hmac::Key::new(hmac::HMAC_SHA256, parts.first().map_or(&[], String::as_bytes)));
         Ok(match scheme {
             VendorScheme::Basic => {
                 Self::Basic(Secret::new(format!("Basic {}", BASE64_STANDARD.encode(parts.join(":")))))
@@ -130,7 +130,9 @@ fn signed_by_plivo(bare: &str, query: &str, form: &[u8]) -> String {
         for (name, value) in form_urlencoded::parse(encoded) {
             sorted.entry(name.into_owned()).or_default().push(value.into_owned());
         }
-        sorted.values_mut().for_each(|values| values.sort());
+        for values in sorted.values_mut() {
+            values.sort();
+        }
         sorted.into_iter().flat_map(|(name, values)| values.into_iter().map(move |value| (name.clone(), value)))
     };
     let query: Vec<_> = fields(query.as_bytes()).map(|(name, value)| format!("{name}={value}")).collect();
