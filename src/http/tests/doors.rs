@@ -26,7 +26,7 @@ struct Kept(Mutex<Vec<Told>>);
 
 #[async_trait]
 impl Outbox for Kept {
-    async fn publish(&self, publication: Publication) -> Result<(), PublishError> {
+    async fn publish(&self, publication: &Publication) -> Result<(), PublishError> {
         let told = Told::read(&publication.body).expect("a receipt");
         self.0.lock().expect("whole").push(told);
         Ok(())
