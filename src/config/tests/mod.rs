@@ -129,7 +129,7 @@ fn every_example_in_the_defaults_is_right() {
     let (file, dir) = (operator.write("a.pem", "x"), operator.dir.path().display().to_string());
     let secret = operator.write("key", "0123456789abcdef");
     let mut examples = defaults_with_examples();
-    for name in ["ca.pem", "client.pem", "client.key"] {
+    for name in ["ca.pem", "client.pem", "client.key", "redis-ca.pem", "redis-client.pem", "redis-client.key"] {
         examples = examples.replace(&format!("/etc/mfa-courier/{name}"), &file.display().to_string());
     }
     for name in ["providers", "messages", "contoso"] {
@@ -140,7 +140,8 @@ fn every_example_in_the_defaults_is_right() {
         .replace("/run/secrets/courier-callback-key-before", &secret.display().to_string())
         .replace("/run/secrets/courier-callback-key", &secret.display().to_string())
         .replace("/run/secrets/courier-content-key", &secret.display().to_string())
-        .replace("amqp://guest", "amqps://guest");
+        .replace("amqp://guest", "amqps://guest")
+        .replace("url = \"memory:\"", "url = \"rediss://redis.example.com/0\"");
     let key = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
     let variables =
         [("COURIER_ADMIN_TOKEN", "0123456789abcdef"), ("COURIER_LEDGER_KEY", key), ("COURIER_LEDGER_KEY_BEFORE", key)];
