@@ -14,6 +14,8 @@ use crate::broker::{LinkState, Names, Outbox, Publication, PublishError, Route};
 
 /// How long a publication waits for a session.
 const SESSION_WITHIN: Duration = Duration::from_secs(5);
+/// What a short string of AMQP holds, in bytes.
+const LONGEST_KEY: usize = 255;
 
 /// Publishes over whichever session there is.
 pub(super) struct RabbitOutbox {
@@ -68,7 +70,7 @@ impl RabbitOutbox {
     fn address<'p>(&'p self, route: &'p Route) -> Result<Address<'p>, PublishError> {
         let names = &self.names;
         let queue = |name: Cow<'p, str>| Address { exchange: "", routing_key: name };
-        Ok(match route {
+        let address = match route {
             Route::Outcome(key) => Address { exchange: &names.outcomes_exchange, routing_key: key.into() },
             Route::Challenge(key) => Address { exchange: &names.challenges_exchange, routing_key: key.into() },
             Route::Delay(level) => queue(names.delay_queue(*level).into()),
@@ -77,6 +79,8 @@ impl RabbitOutbox {
             Route::Quarantine => queue((&names.quarantine).into()),
             Route::Reply(own) if names.is_own(own) => return Err(PublishError::Refused),
             Route::Reply(theirs) => queue(theirs.into()),
-        })
+        };
+        // No queue can have such a name: it is not even tried.
+        if address.routing_key.len() > LONGEST_KEY { Err(PublishError::Unroutable) } else { Ok(address) }
     }
 }
