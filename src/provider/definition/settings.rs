@@ -4,7 +4,7 @@
 //! An operator writes most of them as one value. Where the vendor approves texts beforehand, what stands for a text
 //! (its template) differs with what the person is doing and with the language: such a setting may be a table. And what
 //! one country's law asks for is nobody else's business: such a setting has no value for other countries, so a leaf
-//! with `?` is left out there. Read by [`super::load`], resolved by [`crate::provider::http`].
+//! with `?` is left out there. Read by [`mod@super::load`], resolved by [`crate::provider::http`].
 
 use std::collections::BTreeMap;
 
