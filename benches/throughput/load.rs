@@ -8,7 +8,7 @@ use lapin::types::FieldTable;
 use mfa_courier::clock::Clock;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::node::{Client, persistent};
 use crate::process;
@@ -68,7 +68,8 @@ async fn publish(client: &Client, id: &str) -> lapin::PublisherConfirm {
     client.channel.basic_publish(exchange, key, options, &challenge(id), persistent()).await.unwrap()
 }
 
-async fn listen(client: &Client) -> lapin::Consumer {
+/// Hears every final outcome from now on.
+pub(crate) async fn listen(client: &Client) -> lapin::Consumer {
     let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
     client.channel.basic_consume(OUTCOMES.into(), "".into(), options, FieldTable::default()).await.unwrap()
 }
@@ -91,7 +92,7 @@ pub(crate) async fn drain(client: &Client, pid: u32, count: usize) -> Drain {
 
 /// Publishes `rate` challenges a second, each when it is due, and waits for the outcome of each; from due to told.
 pub(crate) async fn keep_up(client: &Client, prefix: &str, rate: f64, lasts: Duration) -> Vec<Duration> {
-    let mut outcomes = listen(client).await;
+    let outcomes = listen(client).await;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "thousands, above zero")]
     let count = (rate * lasts.as_secs_f64()) as usize;
     let begin = Clock::instant() + Duration::from_millis(100);
@@ -107,21 +108,28 @@ pub(crate) async fn keep_up(client: &Client, prefix: &str, rate: f64, lasts: Dur
             confirm.await.unwrap();
         }
     };
-    let listening = async {
-        let mut took = vec![None; count];
-        let mut left = count;
-        while left > 0 {
-            let told = timeout(PATIENCE, outcomes.next()).await.expect("an outcome").unwrap().unwrap();
-            let outcome: Told<'_> = serde_json::from_slice(&told.data).unwrap();
-            let number = outcome.challenge_id.strip_prefix(prefix).and_then(|rest| rest[1..].parse::<usize>().ok());
-            if let Some(n) = number.filter(|n| outcome.is_final && took[*n].is_none()) {
-                took[n] = Some(due(n).elapsed());
-                left -= 1;
-            }
+    tokio::join!(publishing, hear(outcomes, prefix, count, due)).1
+}
+
+/// Waits for the final outcome of each of `<prefix>-0` to `<prefix>-<count - 1>`: how long after each was due.
+pub(crate) async fn hear(
+    mut outcomes: lapin::Consumer,
+    prefix: &str,
+    count: usize,
+    due: impl Fn(usize) -> Instant,
+) -> Vec<Duration> {
+    let mut took = vec![None; count];
+    let mut left = count;
+    while left > 0 {
+        let told = timeout(PATIENCE, outcomes.next()).await.expect("an outcome").unwrap().unwrap();
+        let outcome: Told<'_> = serde_json::from_slice(&told.data).unwrap();
+        let number = outcome.challenge_id.strip_prefix(prefix).and_then(|rest| rest[1..].parse::<usize>().ok());
+        if let Some(n) = number.filter(|n| outcome.is_final && took[*n].is_none()) {
+            took[n] = Some(due(n).elapsed());
+            left -= 1;
         }
-        took.into_iter().map(Option::unwrap).collect()
-    };
-    tokio::join!(publishing, listening).1
+    }
+    took.into_iter().map(Option::unwrap).collect()
 }
 
 /// What share of `took` is no longer than it, in milliseconds.

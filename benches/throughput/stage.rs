@@ -71,15 +71,7 @@ impl Stage {
             rounds: 0.into(),
         };
         let declaring = stage.courier(&[("first", &stage.first)]);
-        // Who consumes has declared everything before.
-        eventually("a consumer", async || {
-            let client = Client::connect(&stage.url).await;
-            let passive = QueueDeclareOptions { passive: true, ..Default::default() };
-            let queue = "mfa.courier.challenges".into();
-            let found = client.channel.queue_declare(queue, passive, FieldTable::default()).await.ok()?;
-            (found.consumer_count() > 0).then_some(())
-        })
-        .await;
+        consumes(&stage.url).await;
         stage.client.outcomes_queue(OUTCOMES, "outcome.*.*.final").await;
         end(declaring).await;
         stage
@@ -173,6 +165,18 @@ impl Stage {
 
 fn spawn(command: &mut Command) -> Child {
     command.env_remove("RUST_LOG").stdout(Stdio::null()).kill_on_drop(true).spawn().expect("a process")
+}
+
+/// Waits until a worker consumes: it has declared everything before.
+pub(crate) async fn consumes(url: &str) {
+    eventually("a consumer", async || {
+        let client = Client::connect(url).await;
+        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+        let queue = "mfa.courier.challenges".into();
+        let found = client.channel.queue_declare(queue, passive, FieldTable::default()).await.ok()?;
+        (found.consumer_count() > 0).then_some(())
+    })
+    .await;
 }
 
 /// Ends it as an operator would, so that it leaves nothing unacked.

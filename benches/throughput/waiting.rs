@@ -7,23 +7,19 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
 use mfa_courier::challenge::{ChallengeId, Channel};
 use mfa_courier::clock::Clock;
 use mfa_courier::provider::callback::Callbacks;
 use mfa_courier::secret::Secret;
-use serde::Deserialize;
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until};
 use url::Url;
 
 use crate::load::{self, OUTCOMES};
-use crate::node::{Client, Node, eventually, free_ports};
+use crate::node::{Client, Node, free_ports};
 use crate::process;
 use crate::provider::Provider;
-use crate::stage::end;
+use crate::stage::{consumes, end};
 use crate::store::Store;
 
 /// Receipts a second, and for how long.
@@ -34,13 +30,6 @@ const WARM: usize = 5_000;
 /// What the p99 from a receipt to its outcome has to be below, in milliseconds.
 const WANTED_P99_MS: f64 = 50.0;
 const KEY: &str = "a key for the addresses of benchmarks";
-/// Nothing that works stays silent for so long.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-#[derive(Deserialize)]
-struct Told<'b> {
-    challenge_id: &'b str,
-}
 
 /// A worker, and where its receipts go.
 struct Waiting {
@@ -141,26 +130,9 @@ impl Waiting {
                 tokio::spawn(tell(self.http.clone(), address));
             }
         };
-        tokio::join!(telling, self.listen(prefix, count, due)).1
-    }
-
-    async fn listen(&self, prefix: &str, count: usize, due: impl Fn(usize) -> Instant) -> Vec<Duration> {
         let client = Client::connect(&self.url).await;
-        let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
-        let consumer = client.channel.basic_consume(OUTCOMES.into(), "".into(), options, FieldTable::default());
-        let mut outcomes = consumer.await.unwrap();
-        let mut took = vec![None; count];
-        let mut left = count;
-        while left > 0 {
-            let told = timeout(PATIENCE, outcomes.next()).await.expect("an outcome").unwrap().unwrap();
-            let outcome: Told<'_> = serde_json::from_slice(&told.data).unwrap();
-            let number = outcome.challenge_id.strip_prefix(prefix).and_then(|rest| rest[1..].parse::<usize>().ok());
-            if let Some(n) = number.filter(|n| took[*n].is_none()) {
-                took[n] = Some(due(n).elapsed());
-                left -= 1;
-            }
-        }
-        took.into_iter().map(Option::unwrap).collect()
+        let outcomes = load::listen(&client).await;
+        tokio::join!(telling, load::hear(outcomes, prefix, count, due)).1
     }
 
     /// Where the news of a challenge's first attempt goes.
@@ -176,18 +148,6 @@ async fn tell(http: reqwest::Client, address: String) {
     let receipt = http.post(address).header("content-type", "application/json").body("{\"status\":\"delivered\"}");
     let status = receipt.send().await.unwrap().status();
     assert!(status.is_success(), "{status}");
-}
-
-/// Waits until a worker consumes: it has declared everything before.
-async fn consumes(url: &str) {
-    eventually("a consumer", async || {
-        let client = Client::connect(url).await;
-        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
-        let queue = "mfa.courier.challenges".into();
-        let found = client.channel.queue_declare(queue, passive, FieldTable::default()).await.ok()?;
-        (found.consumer_count() > 0).then_some(())
-    })
-    .await;
 }
 
 /// What a process has resident now.

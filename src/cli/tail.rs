@@ -7,7 +7,6 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -73,12 +72,7 @@ impl Args {
 pub(super) async fn tail(args: &Args, settings: &Settings) -> Result<(), Failure> {
     super::log("warn", settings.log_format)?;
     let stop = CancellationToken::new();
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let asked = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-        asked.cancel();
-    });
+    crate::boot::stop_on_signals(stop.clone())?;
     let (lines, waiting) = mpsc::channel(LINES_AHEAD);
     // Apart from the runtime: a terminal that is held can't be waited for and stopped at once.
     let printing = tokio::task::spawn_blocking(move || print(waiting));
@@ -129,7 +123,7 @@ impl Following<'_> {
             }
             eprintln!("mfa-courier: the connection to the broker is gone; connecting again");
             let Some(again) = stop.run_until_cancelled(reconnect(&connect)).await else { return Ok(()) };
-            listener = again?;
+            listener = again;
             eprintln!("mfa-courier: connected again; what was published meanwhile is not shown");
         }
     }
@@ -166,14 +160,14 @@ impl Following<'_> {
 }
 
 /// Connects again, however long that takes.
-async fn reconnect<F>(connect: &impl Fn() -> F) -> Result<OutcomeListener, Failure>
+async fn reconnect<F>(connect: &impl Fn() -> F) -> OutcomeListener
 where
     F: Future<Output = Result<OutcomeListener, UpstreamError>>,
 {
     let mut wait = FIRST_WAIT;
     loop {
         match connect().await {
-            Ok(listener) => return Ok(listener),
+            Ok(listener) => return listener,
             // What was there when it began comes again, the outcomes exchange included.
             Err(error @ UpstreamError::Start(_)) => tracing::warn!(%error, "the broker refuses; trying again"),
             Err(error) => tracing::debug!(%error, "the broker can't be reached; trying again"),
