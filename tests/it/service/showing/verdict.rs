@@ -62,7 +62,11 @@ impl Run {
             let end = (outcome["status"].as_str().expect("a status"), outcome["reason"].as_str());
             // On a machine so busy that a receipt comes after the end, it is told as what it is.
             let late = end == ("sent", Some("receipt_timeout")) && !told.late.is_empty();
-            assert!(end == kind.end() || late, "x{n} ({kind:?}): {outcome}");
+            // The copy of a worker that was killed while it sent may have arrived, whatever became of the next one.
+            let mut attempts = outcome["attempts"].as_array().expect("attempts").iter();
+            let doubtful = attempts.any(|attempt| attempt["result"] == "unknown");
+            let in_doubt = end == ("unknown", Some("in_doubt")) && kind.end().0 == "failed" && doubtful;
+            assert!(end == kind.end() || late || in_doubt, "x{n} ({kind:?}): {outcome}");
         }
     }
 
