@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
+
+/// How many receipts are under way at once.
+const CONNECTIONS: usize = 64;
 
 /// A provider on loopback; it can be made to hang.
 #[derive(Clone)]
@@ -16,10 +19,17 @@ pub(crate) struct Provider {
     state: Arc<State>,
 }
 
+/// What tells receipts: over a bounded number of connections, as providers do.
+#[derive(Clone)]
+struct Teller {
+    client: reqwest::Client,
+    connections: Arc<Semaphore>,
+}
+
 #[derive(Default)]
 struct State {
     /// What tells receipts.
-    client: Option<reqwest::Client>,
+    teller: Option<Teller>,
     hangs: AtomicBool,
     requests: AtomicU64,
     asked: Notify,
@@ -33,7 +43,8 @@ impl Provider {
     /// One that says of every message at once that it arrived.
     pub(crate) async fn telling() -> Self {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self::with(State { client: Some(client), ..State::default() }).await
+        let teller = Teller { client, connections: Arc::new(Semaphore::new(CONNECTIONS)) };
+        Self::with(State { teller: Some(teller), ..State::default() }).await
     }
 
     async fn with(state: State) -> Self {
@@ -84,8 +95,8 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
             if stream.write_all(ANSWER).await.is_err() {
                 return;
             }
-            if let Some(client) = &state.client {
-                tokio::spawn(tell(client.clone(), request));
+            if let Some(teller) = &state.teller {
+                tokio::spawn(teller.clone().tell(request));
             }
         }
         match stream.read(&mut read).await {
@@ -100,14 +111,18 @@ struct Asked {
     callback_url: String,
 }
 
-/// Tells that the message of `request` arrived.
-async fn tell(client: reqwest::Client, request: Vec<u8>) {
-    let body = request.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
-    let Asked { callback_url } = serde_json::from_slice(&request[body..]).unwrap();
-    let receipt =
-        client.post(callback_url).header("content-type", "application/json").body("{\"status\":\"delivered\"}");
-    // The worker may be ending: what is not told then is told by nobody, as in the world.
-    let _told = receipt.send().await;
+impl Teller {
+    /// Tells that the message of `request` arrived.
+    async fn tell(self, request: Vec<u8>) {
+        let body = request.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        let Asked { callback_url } = serde_json::from_slice(&request[body..]).unwrap();
+        let _turn = self.connections.acquire().await.unwrap();
+        let receipt = self.client.post(callback_url).header("content-type", "application/json");
+        match receipt.body("{\"status\":\"delivered\"}").send().await {
+            Ok(answer) if answer.status().is_success() => {}
+            answer => eprintln!("a receipt was not taken: {answer:?}"),
+        }
+    }
 }
 
 /// The length of the first request, once it is there to its end.

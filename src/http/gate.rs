@@ -1,43 +1,104 @@
 //! Who may stay connected: at most so many, and none that is idle for long.
 //!
-//! A connection beyond the limit waits in the system's backlog. One that neither sends nor takes a byte
-//! for [`IDLE`] is closed, so a peer that stops in the middle of its headers or body holds nothing.
+//! A connection beyond the limit takes the place of the one that has been still for longest: that one finishes what it
+//! is answering and ends. One that neither sends nor takes a byte for [`IDLE`] is closed, so a peer that stops in the
+//! middle of its headers or body holds nothing.
 
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 
-/// How many connections one listener serves at once.
-const MOST_CONNECTIONS: usize = 512;
 /// How long a connection may be idle: longer than scrapers and balancers pause.
 pub(super) const IDLE: Duration = Duration::from_secs(30);
+/// How long the one that was asked to leave is waited for before the next is asked: about what an answer takes.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// A listener that counts its connections.
 pub(super) struct Gate {
     socket: TcpListener,
-    places: Arc<Semaphore>,
+    house: House,
 }
 
 impl Gate {
-    pub(super) fn new(socket: TcpListener) -> Self {
-        Self { socket, places: Arc::new(Semaphore::new(MOST_CONNECTIONS)) }
+    /// So many have a place at once; all are asked to leave when `stop` is cancelled.
+    pub(super) fn new(socket: TcpListener, places: usize, stop: CancellationToken) -> Self {
+        Self { socket, house: House::new(places, stop) }
     }
 
     /// The next connection, once there is a place for it. What the system refuses meanwhile passes.
     pub(super) async fn accept(&mut self) -> Guarded<TcpStream> {
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
         let (stream, _) = axum::serve::Listener::accept(&mut self.socket).await;
-        Guarded::new(stream, place)
+        self.house.admit(stream).await
+    }
+}
+
+/// The places of a listener, and who has them.
+#[derive(Clone)]
+struct House {
+    places: Arc<Semaphore>,
+    guests: Arc<Mutex<Vec<Arc<Guest>>>>,
+    opened: Instant,
+    stop: CancellationToken,
+}
+
+/// What is known of a connection while it has a place.
+struct Guest {
+    /// When it last sent or took a byte, in milliseconds from the opening.
+    moved_ms: AtomicU64,
+    leave: CancellationToken,
+}
+
+impl House {
+    fn new(places: usize, stop: CancellationToken) -> Self {
+        Self { places: Arc::new(Semaphore::new(places)), guests: Arc::default(), opened: Clock::instant(), stop }
+    }
+
+    async fn admit<S>(&self, stream: S) -> Guarded<S> {
+        let place = self.place().await;
+        let guest = Arc::new(Guest { moved_ms: self.elapsed_ms().into(), leave: self.stop.child_token() });
+        self.guests().push(Arc::clone(&guest));
+        Guarded { stream, idle: Box::pin(sleep(IDLE)), guest, house: self.clone(), _place: place }
+    }
+
+    /// A free place; while there is none, one after the other is asked to leave.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let mut patience = Duration::ZERO;
+        loop {
+            let place = Arc::clone(&self.places).acquire_owned();
+            if let Ok(place) = timeout(patience, place).await {
+                return place.ok();
+            }
+            self.ask_the_stillest_to_leave();
+            patience = PATIENCE;
+        }
+    }
+
+    fn ask_the_stillest_to_leave(&self) {
+        let guests = self.guests();
+        let staying = guests.iter().filter(|guest| !guest.leave.is_cancelled());
+        if let Some(stillest) = staying.min_by_key(|guest| guest.moved_ms.load(Ordering::Relaxed)) {
+            stillest.leave.cancel();
+        }
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        Clock::instant().duration_since(self.opened).as_millis().try_into().unwrap_or(u64::MAX)
+    }
+
+    fn guests(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Guest>>> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -45,22 +106,32 @@ impl Gate {
 pub(super) struct Guarded<S> {
     stream: S,
     idle: Pin<Box<Sleep>>,
+    guest: Arc<Guest>,
+    house: House,
     _place: Option<OwnedSemaphorePermit>,
 }
 
 impl<S> Guarded<S> {
-    fn new(stream: S, place: Option<OwnedSemaphorePermit>) -> Self {
-        Self { stream, idle: Box::pin(sleep(IDLE)), _place: place }
+    /// Cancelled when this connection should end, once it has answered what it was asked.
+    pub(super) fn leave(&self) -> CancellationToken {
+        self.guest.leave.clone()
     }
 
     fn moved(&mut self) {
         self.idle.as_mut().reset(Clock::instant() + IDLE);
+        self.guest.moved_ms.store(self.house.elapsed_ms(), Ordering::Relaxed);
     }
 
     /// What a pending operation becomes: still pending, or an error when nothing moved for too long.
     fn pending<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         ready!(self.idle.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S> Drop for Guarded<S> {
+    fn drop(&mut self) {
+        self.house.guests().retain(|guest| !Arc::ptr_eq(guest, &self.guest));
     }
 }
 
@@ -102,10 +173,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_a_connection_that_moves_stays() {
-        let places = Arc::new(Semaphore::new(1));
-        let place = Arc::clone(&places).acquire_owned().await.ok();
+        let house = House::new(1, CancellationToken::new());
         let (mut peer, stream) = duplex(64);
-        let mut guarded = Guarded::new(stream, place);
+        let mut guarded = house.admit(stream).await;
         for _ in 0..3 {
             sleep(IDLE / 2).await;
             peer.write_all(b"x").await.expect("open");
@@ -114,6 +184,27 @@ mod tests {
         let error = guarded.read_u8().await.expect_err("idle");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(guarded);
-        assert_eq!(places.available_permits(), 1, "its place is free");
+        assert_eq!(house.places.available_permits(), 1, "its place is free");
+        assert!(house.guests().is_empty(), "it is forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_there_is_no_place_the_stillest_leaves() {
+        let house = House::new(2, CancellationToken::new());
+        let (mut peer, stream) = duplex(64);
+        let mut lively = house.admit(stream).await;
+        let (_peer, stream) = duplex(64);
+        let still = house.admit(stream).await;
+        sleep(Duration::from_secs(1)).await;
+        peer.write_all(b"x").await.expect("open");
+        lively.read_u8().await.expect("moves");
+
+        let (_peer, stream) = duplex(64);
+        let leave = still.leave();
+        let (_third, ()) = tokio::join!(house.admit(stream), async {
+            leave.cancelled().await;
+            drop(still);
+        });
+        assert!(!lively.leave().is_cancelled(), "who moves is not asked");
     }
 }

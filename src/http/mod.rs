@@ -5,6 +5,7 @@
 //! that keep browsers from guessing, framing and caching. Other modules bring their routes as [`Router`]s.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request};
@@ -15,12 +16,12 @@ use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::telemetry::metrics::Metrics;
 
@@ -35,6 +36,8 @@ pub use self::flows::{Stage, flow_routes};
 pub use self::health::Readiness;
 pub use self::receipts::{Door, receipt_routes};
 
+/// How many connections one listener serves at once.
+const MOST_CONNECTIONS: usize = 512;
 /// How long a request's head may take from the moment that one is awaited, however steadily it drips.
 const HEAD_WITHIN: Duration = gate::IDLE;
 /// The longest head that is read; a longer one is answered with 431.
@@ -80,6 +83,7 @@ fn reason(error: &std::io::Error) -> String {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    most_connections: usize,
 }
 
 impl Listener {
@@ -91,7 +95,7 @@ impl Listener {
         let failed = |source| BindError { setting, address, source };
         let socket = TcpListener::bind(address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, address })
+        Ok(Self { socket, address, most_connections: MOST_CONNECTIONS })
     }
 
     /// Where it listens; tells the port where 0 was asked for.
@@ -102,24 +106,33 @@ impl Listener {
 
     /// Answers requests until `stop`, then lets those under way finish, for at most `patience`.
     pub async fn serve(self, routes: Router, stop: CancellationToken, patience: Duration) {
-        let mut gate = gate::Gate::new(self.socket);
+        let mut gate = gate::Gate::new(self.socket, self.most_connections, stop.clone());
         let service = TowerToHyperService::new(hardened(routes));
         let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
         server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(MAX_HEAD_BYTES);
-        let open = GracefulShutdown::new();
+        let open = TaskTracker::new();
         while let Some(stream) = stop.run_until_cancelled(gate.accept()).await {
+            let leave = stream.leave();
             let connection = server.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
-            let connection = open.watch(connection);
-            tokio::spawn(async move {
-                if let Err(why) = connection.await {
+            open.spawn(async move {
+                let mut connection = pin!(connection);
+                let ended = match leave.run_until_cancelled(connection.as_mut()).await {
+                    Some(ended) => ended,
+                    None => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                };
+                if let Err(why) = ended {
                     tracing::debug!(why, "a connection ended early");
                 }
             });
         }
         // The port is free before the last answers are out.
         drop(gate);
+        open.close();
         // An open stream of events never ends by itself: the deadline does not wait for it.
-        if tokio::time::timeout(patience, open.shutdown()).await.is_err() {
+        if tokio::time::timeout(patience, open.wait()).await.is_err() {
             tracing::warn!(address = %self.address, "connections were still open at the deadline");
         }
     }

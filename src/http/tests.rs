@@ -21,7 +21,12 @@ struct Served {
 }
 
 async fn serve(routes: Router) -> Served {
-    let listener = Listener::bind("http.listen", ([127, 0, 0, 1], 0).into()).await.expect("a free port");
+    serve_at_most(MOST_CONNECTIONS, routes).await
+}
+
+async fn serve_at_most(most_connections: usize, routes: Router) -> Served {
+    let mut listener = Listener::bind("http.listen", ([127, 0, 0, 1], 0).into()).await.expect("a free port");
+    listener.most_connections = most_connections;
     let (address, stop) = (listener.address(), CancellationToken::new());
     Served { address, stop: stop.clone(), task: tokio::spawn(listener.serve(routes, stop, PATIENCE)) }
 }
@@ -146,6 +151,23 @@ async fn heads_are_bounded() {
         let answer = rest_of(connect(served.address, &head).await).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{length}: {answer:.100}");
     }
+}
+
+/// What providers do that keep connections open: the newest request is never the one that waits.
+#[tokio::test]
+async fn idle_connections_make_room_for_new_ones() {
+    let served = serve_at_most(4, Router::new().route("/", get(|| std::future::ready("read")))).await;
+    let before = crate::clock::Clock::instant();
+    let mut kept = Vec::new();
+    for n in 0..12 {
+        let mut stream = connect(served.address, "GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        let mut answer = [0; 15];
+        stream.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200 OK", "of connection {n}");
+        kept.push(stream);
+    }
+    assert!(before.elapsed() < gate::IDLE / 2, "none waited until another was idle for too long");
+    assert_eq!(body(&rest_of(kept.swap_remove(0)).await), "read", "the first was answered and then ended");
 }
 
 #[tokio::test]
