@@ -17,8 +17,9 @@ CI_NEEDS := /usr/bin/docker-compose=docker-compose
 help: ## Says what there is
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
-deps: ## Installs what the tests need: Debian's RabbitMQ and Redis, vendors' Python libraries; starts nothing
+deps: ## Installs what the tests need: Debian's RabbitMQ and Redis, a Valkey, vendors' Python libraries; starts nothing
 	@.ci/install $(TEST_NEEDS)
+	@.ci/valkey
 	@.ci/peers
 
 deps-ci: deps ## The same, and docker-compose

@@ -13,7 +13,7 @@ use mfa_courier::ledger::lanes::{FleetLanes, SlotAnswer};
 use mfa_courier::ledger::redis::{RedisLedger, RedisSettings};
 use tokio::time::Instant;
 
-use super::store::Store;
+use super::store::{Kind, Store};
 use crate::node::eventually;
 
 const FOREVER: Duration = Duration::from_hours(1);
@@ -32,14 +32,16 @@ async fn wait(ledger: &RedisLedger, lanes: &[LaneLimit]) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keeps_the_rules_of_every_fleet() {
-    let (store, made) = (Store::start("").await, AtomicUsize::new(0));
-    suite::run(&|| async {
-        let prefix = format!("suite{}:", made.fetch_add(1, Ordering::SeqCst));
-        let settings = RedisSettings { prefix, ..store.settings() };
-        let ledger = RedisLedger::connect(&settings, Clock::system(), Dice::system()).await.expect("a ledger");
-        Arc::new(ledger) as Arc<dyn FleetLanes>
-    })
-    .await;
+    for kind in Kind::ALL {
+        let (store, made) = (Store::start_one(kind, "").await, AtomicUsize::new(0));
+        suite::run(&|| async {
+            let prefix = format!("suite{}:", made.fetch_add(1, Ordering::SeqCst));
+            let settings = RedisSettings { prefix, ..store.settings() };
+            let ledger = RedisLedger::connect(&settings, Clock::system(), Dice::system()).await.expect("a ledger");
+            Arc::new(ledger) as Arc<dyn FleetLanes>
+        })
+        .await;
+    }
 }
 
 /// Each of several connections asks and asks until all slots of the next two seconds are given.

@@ -18,7 +18,7 @@ use mfa_courier::ledger::redis::{RedisLedger, RedisSettings};
 use mfa_courier::ledger::{Ledger, LedgerError, Phase, Record, suite};
 use mfa_courier::secret::Secret;
 
-use self::store::{Store, a_beat};
+use self::store::{Kind, Store, a_beat};
 use crate::node::eventually;
 use crate::wire::sealed::seal;
 
@@ -52,14 +52,16 @@ fn word(record: Option<Record>) -> Option<Vec<u8>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keeps_the_rules_of_every_ledger() {
-    let (store, made) = (Store::start("").await, AtomicUsize::new(0));
-    suite::run(&|| async {
-        let prefix = format!("suite{}:", made.fetch_add(1, Ordering::SeqCst));
-        let settings = RedisSettings { prefix, ..store.settings() };
-        let ledger = RedisLedger::connect(&settings, Clock::system(), Dice::system()).await.expect("a ledger");
-        Arc::new(ledger) as Arc<dyn Ledger>
-    })
-    .await;
+    for kind in Kind::ALL {
+        let (store, made) = (Store::start_one(kind, "").await, AtomicUsize::new(0));
+        suite::run(&|| async {
+            let prefix = format!("suite{}:", made.fetch_add(1, Ordering::SeqCst));
+            let settings = RedisSettings { prefix, ..store.settings() };
+            let ledger = RedisLedger::connect(&settings, Clock::system(), Dice::system()).await.expect("a ledger");
+            Arc::new(ledger) as Arc<dyn Ledger>
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! A real Redis for the tests: Debian's package, in a temporary folder, on loopback and a free port.
+//! A real Redis, or Valkey, for the tests: Debian's package, in a temporary folder, on loopback and a free port.
 //!
 //! It starts in a moment, so each test that kills, freezes or empties one has its own. It goes away with the process,
 //! however that ends (`guard.sh`).
@@ -18,6 +18,25 @@ use tokio::time::sleep;
 
 use crate::node::{Guarded, eventually, free_ports};
 
+/// Which program it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    Redis,
+    Valkey,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 2] = [Self::Redis, Self::Valkey];
+
+    fn program(self) -> PathBuf {
+        match self {
+            Self::Redis => "redis-server".into(),
+            // Where `.ci/valkey` puts it.
+            Self::Valkey => Path::new(env!("CARGO_MANIFEST_DIR")).join("target/valkey/usr/bin/valkey-server"),
+        }
+    }
+}
+
 /// A Redis server.
 pub(crate) struct Store {
     dir: PathBuf,
@@ -28,6 +47,11 @@ pub(crate) struct Store {
 impl Store {
     /// One that loses nothing when it is killed; `conf` follows what it is made of.
     pub(crate) async fn start(conf: &str) -> Self {
+        Self::start_one(Kind::Redis, conf).await
+    }
+
+    /// The same, of either kind.
+    pub(crate) async fn start_one(kind: Kind, conf: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("redis-").tempdir().expect("a temporary folder").keep();
         let [port] = free_ports();
         let whole = format!(
@@ -36,7 +60,7 @@ impl Store {
         );
         std::fs::write(dir.join("redis.conf"), whole).expect("writable");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/redis/guard.sh");
-        let server = Guarded::by(Command::new("sh").arg(script).arg(&dir), dir.join("pid"));
+        let server = Guarded::by(Command::new("sh").arg(script).arg(&dir).arg(kind.program()), dir.join("pid"));
         let store = Self { dir, port, server };
         store.restart();
         eventually("Redis listens", async || store.is_listening().then_some(())).await;
