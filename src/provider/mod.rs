@@ -20,9 +20,9 @@ pub mod callback;
 pub mod definition;
 pub mod fcm;
 pub mod flow;
-mod gone;
 pub mod http;
 pub mod kinds;
+mod push;
 
 /// What one provider is asked to carry: everything that a definition's templates may use.
 #[derive(Clone, Debug)]

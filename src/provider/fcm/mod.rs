@@ -1,8 +1,8 @@
 //! Firebase Cloud Messaging, HTTP v1: prompts to Android and, by way of APNs, to iOS.
 //!
 //! In code because it first asks for an access token ([`super::http::oauth`]) by an assertion of its
-//! [`account`]. [`payload`] says what a prompt holds, [`reply`] what an answer means; `super::gone` when a
-//! device is believed to be gone. Wire facts: Google's reference of `projects.messages`.
+//! [`account`]. [`payload`] says what a prompt holds, [`reply`] what an answer means; `super::push::gone` when
+//! a device is believed to be gone. Wire facts: Google's reference of `projects.messages`.
 //!
 //! A request is written twice only where FCM answered 401: then the token was refused and nothing taken. The
 //! deadline bounds both, and the time to get the token.
@@ -14,14 +14,14 @@ use tokio::time::Instant;
 use url::Url;
 
 use self::account::{ServiceAccount, is_project};
-use super::gone::Gone;
-use super::http::exchange::Caller;
-use super::http::oauth::{AccessToken, AccessTokens};
+use super::http::oauth::AccessTokens;
 use super::http::{Mistakes, ProviderSettings, Request, SettingError, caller};
+use super::push::gone::Gone;
+use super::push::{aged, target};
 use super::{Message, Provider, Reply};
-use crate::challenge::{Address, Channel, Platform, PushTarget};
+use crate::challenge::{Channel, Platform};
 use crate::clock::{Clock, Timestamp};
-use crate::delivery::verdict::{AttemptResult, Verdict};
+use crate::delivery::verdict::Verdict;
 use crate::secret::Secret;
 
 pub mod account;
@@ -41,7 +41,6 @@ const PROJECT_ID: &str = "project_id";
 pub struct Fcm {
     name: String,
     url: Url,
-    caller: Caller,
     tokens: AccessTokens,
     clock: Clock,
     gone: Gone,
@@ -89,8 +88,8 @@ impl Fcm {
         let account = Arc::new(Account { who, endpoint });
         let asking = Arc::clone(&account);
         let ask = Box::new(move |now| asking.who.token_request(&asking.endpoint, now).ok());
-        let tokens = AccessTokens::new(ask, caller.clone());
-        Ok(Self { name: given.name.clone(), url, caller, tokens, clock: clock.clone(), gone: Gone::default(), account })
+        let tokens = AccessTokens::new(ask, caller);
+        Ok(Self { name: given.name.clone(), url, tokens, clock: clock.clone(), gone: Gone::default(), account })
     }
 
     /// The request for an access token, as it is written at `now`; `None` where it can't be made.
@@ -104,35 +103,9 @@ impl Fcm {
     /// # Errors
     /// [`Reply::Unfit`] where it can't be one.
     pub fn request(&self, message: &Message, now: Timestamp) -> Result<Request, Reply> {
-        let unfit = |why: payload::Unfit| Reply::Unfit { why: why.to_string() };
-        let target = target(message).ok_or_else(|| unfit(payload::Unfit::Address))?;
-        let body = payload::body(message, target, message.validity, now).map_err(unfit)?;
+        let target = target(message).ok_or_else(|| Reply::Unfit { why: "FCM carries prompts alone".to_owned() })?;
+        let body = payload::body(message, target, now)?;
         Ok(Request::post(self.url.clone(), "application/json", body))
-    }
-
-    /// Writes the request with `token`. What is left of the message's time is what is left then.
-    async fn write(&self, message: &Message, token: &AccessToken, begun: Instant, deadline: Instant) -> Reply {
-        let left = message.validity.saturating_sub(begun.elapsed());
-        let message = Message { validity: left, ..message.clone() };
-        match self.request(&message, self.clock.now()) {
-            Ok(mut request) => {
-                token.authorize(&mut request);
-                self.caller.exchange(request, deadline).await
-            }
-            Err(unfit) => unfit,
-        }
-    }
-
-    async fn try_twice(&self, message: &Message, deadline: Instant) -> Result<Reply, Reply> {
-        let begun = Clock::instant();
-        let token = self.tokens.get(deadline).await?;
-        let reply = self.write(message, &token, begun, deadline).await;
-        if !reply::is_access_refused(&reply) {
-            return Ok(reply);
-        }
-        self.tokens.refuse(&token);
-        let token = self.tokens.get(deadline).await?;
-        Ok(self.write(message, &token, begun, deadline).await)
     }
 }
 
@@ -143,28 +116,21 @@ impl Provider for Fcm {
     }
 
     async fn send(&self, message: &Message, deadline: Instant) -> Reply {
-        let reply = self.try_twice(message, deadline).await.unwrap_or_else(|failure| failure);
+        let begun = Clock::instant();
+        // What is left of the message's time is what is left when it is written.
+        let write = || self.request(&aged(message, begun.elapsed()), self.clock.now());
+        let reply = self.tokens.exchange(write, reply::is_access_refused, deadline).await;
         if let Some(target) = target(message) {
-            self.gone.learn(target, reply::judge(&reply, &target.token).0.result);
+            self.gone.learn(target, reply::judge(&reply, &target.token).0.result, self.clock.now());
         }
         reply
     }
 
     fn classify(&self, message: &Message, reply: &Reply) -> Verdict {
         let Some(target) = target(message) else { return reply::judge(reply, &Secret::default()).0 };
-        let (mut verdict, _) = reply::judge(reply, &target.token);
-        if verdict.result == AttemptResult::DeviceGone {
-            // FCM names no time: it speaks of the moment of its answer.
-            verdict.result = self.gone.judge(target, self.clock.now());
-        }
-        verdict
-    }
-}
-
-const fn target(message: &Message) -> Option<&PushTarget> {
-    match &message.address {
-        Address::Push(target) => Some(target),
-        Address::Sms { .. } | Address::Voice { .. } => None,
+        let now = self.clock.now();
+        // FCM names no time: it speaks of the moment of its answer.
+        self.gone.judge(reply::judge(reply, &target.token).0, target, now, now)
     }
 }
 

@@ -17,12 +17,11 @@ use crate::delivery::verdict::AttemptResult::{
 };
 use crate::delivery::verdict::{AttemptResult, Verdict};
 use crate::provider::Reply;
+use crate::provider::push::table::{Row, first, is_word, plain_id, row, unanswered};
 use crate::secret::Secret;
 
 /// How long a 429 without a hint is heeded: the project's quota is by the minute.
 const QUOTA_PAUSE: Duration = Duration::from_mins(1);
-/// The longest id that is kept.
-const LONGEST: usize = 128;
 
 /// What an answer has to say for a row to fit, besides its status.
 #[derive(Clone, Copy)]
@@ -41,20 +40,8 @@ enum Says {
     RetryAfter,
 }
 
-/// One row: which answers of these statuses mean what.
-struct Row {
-    name: &'static str,
-    statuses: (u16, u16),
-    says: Says,
-    result: AttemptResult,
-}
-
-const fn row(name: &'static str, statuses: (u16, u16), says: Says, result: AttemptResult) -> Row {
-    Row { name, statuses, says, result }
-}
-
 /// Answers to a message.
-const ANSWERS: [Row; 23] = [
+const ANSWERS: [Row<Says>; 23] = [
     row("accepted", (200, 299), Name, Accepted),
     row("success_without_name", (200, 299), Anything, Unknown),
     row("redirect", (300, 399), Anything, AttemptResult::Provider),
@@ -83,7 +70,7 @@ const ANSWERS: [Row; 23] = [
 ];
 
 /// Refusals of the token endpoint: no message was sent.
-const REFUSALS: [Row; 2] = [
+const REFUSALS: [Row<Says>; 2] = [
     row("token_throttled", (429, 429), Anything, Throttled),
     row("token_refused", (0, u16::MAX), Anything, AttemptResult::Provider),
 ];
@@ -113,9 +100,9 @@ pub fn judge(reply: &Reply, token: &Secret) -> (Verdict, &'static str) {
             let (verdict, name) = Answer::read(*status, None, &[]).judge(&ANSWERS, token);
             return (verdict.because(why.as_str()), name);
         }
-        Reply::NotSent { why } => return (Verdict::of(Transient).because(why.as_str()), "nothing was sent"),
-        Reply::InDoubt { why } => return (Verdict::of(Unknown).because(why.as_str()), "no answer came"),
-        Reply::Unfit { why } => return (Verdict::of(Content).because(why.as_str()), "the message does not fit"),
+        Reply::NotSent { .. } | Reply::InDoubt { .. } | Reply::Unfit { .. } => {
+            return unanswered(reply).unwrap_or((Verdict::of(Unknown), "no answer came"));
+        }
     };
     answer.judge(rows, token)
 }
@@ -130,14 +117,11 @@ impl Answer {
         Self { status, retry_after, body: serde_json::from_slice(body).unwrap_or(Value::Null) }
     }
 
-    fn judge(&self, rows: &[Row], token: &Secret) -> (Verdict, &'static str) {
-        let fits = |row: &&Row| (row.statuses.0..=row.statuses.1).contains(&self.status) && self.says(row.says);
-        // The last row of either table fits everything.
-        let (result, name) = rows.iter().find(fits).map_or((Unknown, "no_status"), |row| (row.result, row.name));
+    fn judge(&self, rows: &[Row<Says>], token: &Secret) -> (Verdict, &'static str) {
+        let (result, name) = first(rows, self.status, |says| self.says(says));
         let mut verdict = Verdict::of(result);
         if result == Accepted {
-            let plain = |name: &&str| name.len() <= LONGEST && name.bytes().all(|byte| byte.is_ascii_graphic());
-            verdict.message_id = self.name().filter(plain).map(str::to_owned);
+            verdict.message_id = self.name().and_then(plain_id);
             return (verdict, name);
         }
         verdict.code = self.code().filter(|code| is_word(code)).map(str::to_owned);
@@ -192,9 +176,4 @@ impl Answer {
         let all = lists.flatten().filter_map(Value::as_array).flatten();
         all.filter_map(move |violation| violation.get(key)?.as_str())
     }
-}
-
-/// Whether a code can be shown: it is a word, and no token or number that came back.
-fn is_word(code: &str) -> bool {
-    code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_')
 }

@@ -59,7 +59,7 @@ struct State {
 
 /// A token that was valid when it was given.
 #[derive(Clone)]
-pub(in crate::provider) struct AccessToken {
+struct AccessToken {
     header: HeaderValue,
     refresh_at: Instant,
     lapses_at: Instant,
@@ -73,13 +73,6 @@ struct Granted {
     expires_in: Option<u64>,
 }
 
-impl AccessToken {
-    /// Puts the token into a request.
-    pub(in crate::provider) fn authorize(&self, request: &mut Request) {
-        request.headers.insert(AUTHORIZATION, self.header.clone());
-    }
-}
-
 impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
@@ -91,8 +84,41 @@ impl AccessTokens {
         Self(Arc::new(Inner { ask, caller, state: Mutex::default() }))
     }
 
+    /// What comes of the request that `write` makes, with a token; once more with a new one where `is_refused` says
+    /// that the answer was about the token, and so nothing was taken. Waits until `deadline` at most.
+    pub(in crate::provider) async fn exchange(
+        &self,
+        write: impl Fn() -> Result<Request, Reply>,
+        is_refused: impl Fn(&Reply) -> bool,
+        deadline: Instant,
+    ) -> Reply {
+        let first = match self.get(deadline).await {
+            Ok(token) => token,
+            Err(failure) => return failure,
+        };
+        let reply = self.with(&first, &write, deadline).await;
+        if !is_refused(&reply) {
+            return reply;
+        }
+        self.refuse(&first);
+        match self.get(deadline).await {
+            Ok(second) => self.with(&second, &write, deadline).await,
+            Err(failure) => failure,
+        }
+    }
+
+    async fn with(&self, token: &AccessToken, write: impl Fn() -> Result<Request, Reply>, deadline: Instant) -> Reply {
+        match write() {
+            Ok(mut request) => {
+                request.headers.insert(AUTHORIZATION, token.header.clone());
+                self.0.caller.exchange(request, deadline).await
+            }
+            Err(unfit) => unfit,
+        }
+    }
+
     /// A token that has not lapsed, or what its endpoint came to. Waits until `deadline` at most.
-    pub(in crate::provider) async fn get(&self, deadline: Instant) -> Result<AccessToken, Reply> {
+    async fn get(&self, deadline: Instant) -> Result<AccessToken, Reply> {
         loop {
             let mut flight = {
                 let mut state = self.state();
@@ -117,7 +143,7 @@ impl AccessTokens {
     }
 
     /// Forgets a token that was refused, unless a later one is there already.
-    pub(in crate::provider) fn refuse(&self, token: &AccessToken) {
+    fn refuse(&self, token: &AccessToken) {
         self.state().refuse(token);
     }
 
