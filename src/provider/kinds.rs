@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Provider;
+use super::apns::{self, Apns};
 use super::definition::settings::Required;
 use super::definition::{Definition, Dialect};
 use super::fcm::{self, Fcm};
@@ -42,13 +43,22 @@ pub struct CodeKind {
 type Build = fn(&ProviderSettings, &Clock) -> Result<Arc<dyn Provider>, Vec<SettingError>>;
 
 /// The kinds that are written in code.
-pub static IN_CODE: [CodeKind; 1] = [CodeKind {
-    name: "fcm",
-    channels: &[Channel::Push],
-    platforms: &fcm::PLATFORMS,
-    settings: &fcm::SETTINGS,
-    build: |given, clock| Ok(Arc::new(Fcm::new(given, clock)?)),
-}];
+pub static IN_CODE: [CodeKind; 2] = [
+    CodeKind {
+        name: "apns",
+        channels: &[Channel::Push],
+        platforms: &apns::PLATFORMS,
+        settings: &apns::SETTINGS,
+        build: |given, clock| Ok(Arc::new(Apns::new(given, clock)?)),
+    },
+    CodeKind {
+        name: "fcm",
+        channels: &[Channel::Push],
+        platforms: &fcm::PLATFORMS,
+        settings: &fcm::SETTINGS,
+        build: |given, clock| Ok(Arc::new(Fcm::new(given, clock)?)),
+    },
+];
 
 impl Kind {
     /// The channels it speaks.

@@ -16,6 +16,7 @@ use crate::challenge::{Address, ChallengeId, Channel};
 use crate::delivery::verdict::Verdict;
 use crate::secret::Secret;
 
+pub mod apns;
 pub mod callback;
 pub mod definition;
 pub mod fcm;

@@ -1,4 +1,5 @@
-//! Connections that a handler can cut: an HTTP server of its own accord always answers.
+//! Connections that a handler can cut: an HTTP server of its own accord always answers. Those that speak HTTP/2 are
+//! told by their first bytes, and served by [`super::streams`].
 
 use std::io;
 use std::pin::Pin;
@@ -12,6 +13,9 @@ use axum::response::{IntoResponse as _, Response};
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{Shared, streams};
 
 /// What a handler cuts its connection by.
 #[derive(Clone, Debug, Default)]
@@ -23,18 +27,62 @@ impl Cord {
         self.0.store(true, Ordering::Release);
         StatusCode::NO_CONTENT.into_response()
     }
+
+    /// Whether it was cut.
+    pub(super) fn is_cut(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
-/// A listener whose connections have cords.
-pub(super) struct Connections(pub(super) TcpListener);
+/// What begins a connection that speaks HTTP/2, and no other that comes here.
+const PREFACE: &[u8] = b"PR";
+
+/// A listener whose connections have cords; those that speak HTTP/2 go elsewhere.
+pub(super) struct Connections {
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    /// Those that stay here.
+    staying: UnboundedReceiver<TcpStream>,
+    stay: UnboundedSender<TcpStream>,
+}
+
+impl Connections {
+    pub(super) fn new(listener: TcpListener, shared: Arc<Shared>) -> Self {
+        let (stay, staying) = unbounded_channel();
+        Self { listener, shared, staying, stay }
+    }
+
+    /// Waits for the first bytes, and sends the connection where it belongs.
+    fn sort(&self, stream: TcpStream) {
+        let (shared, stay) = (Arc::clone(&self.shared), self.stay.clone());
+        tokio::spawn(async move {
+            let mut first = [0; PREFACE.len()];
+            let peeked = tokio::select! {
+                peeked = stream.peek(&mut first) => peeked,
+                () = shared.stop.cancelled() => return,
+            };
+            if peeked.is_ok_and(|count| count > 0) && first == PREFACE {
+                streams::serve(stream, shared).await;
+            } else {
+                // Nobody listens any more where this fails.
+                let _ = stay.send(stream);
+            }
+        });
+    }
+}
 
 impl Listener for Connections {
     type Io = Connection;
     type Addr = Cord;
 
     async fn accept(&mut self) -> (Connection, Cord) {
-        // The listener's own accept sleeps over errors such as too many open files.
-        let (stream, _) = Listener::accept(&mut self.0).await;
+        let stream = loop {
+            tokio::select! {
+                // The listener's own accept sleeps over errors such as too many open files.
+                (stream, _) = Listener::accept(&mut self.listener) => self.sort(stream),
+                Some(stream) = self.staying.recv() => break stream,
+            }
+        };
         let cord = Cord::default();
         (Connection { stream, cord: cord.clone() }, cord)
     }

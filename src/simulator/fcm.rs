@@ -8,17 +8,22 @@
 //! written once stays right. It is public, and no real endpoint knows it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use axum::{Json, Router};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use url::Url;
 
+use super::connection::Cord;
 use super::{Incoming, Mode, Shared, Simulator, Told, Wire};
 use crate::challenge::Channel;
 use crate::clock::Timestamp;
@@ -85,10 +90,43 @@ impl Simulator {
     }
 }
 
+/// Its two addresses.
+pub(super) fn routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/fcm/{entry}/token", post(to_token_endpoint))
+        .route("/fcm/{entry}/v1/projects/{project}/messages:send", post(to_messages))
+}
+
+async fn to_token_endpoint(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(cord): ConnectInfo<Cord>,
+    Path(entry): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let request = Incoming { account: None, headers, body, now: shared.clock.now() };
+    let entry = format!("fcm/{entry}");
+    let wire = TokenEndpoint { shared: &shared, entry: &entry };
+    shared.serve(&wire, format!("{entry}/token"), cord, request).await
+}
+
+async fn to_messages(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(cord): ConnectInfo<Cord>,
+    Path((entry, project)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let request = Incoming { account: Some(project), headers, body, now: shared.clock.now() };
+    let entry = format!("fcm/{entry}");
+    let wire = Messages { shared: &shared, entry: &entry };
+    shared.serve(&wire, entry.clone(), cord, request).await
+}
+
 /// The token endpoint of an entry.
-pub(super) struct TokenEndpoint<'s> {
-    pub(super) shared: &'s Shared,
-    pub(super) entry: &'s str,
+struct TokenEndpoint<'s> {
+    shared: &'s Shared,
+    entry: &'s str,
 }
 
 #[derive(Deserialize)]
@@ -166,9 +204,9 @@ fn verified(assertion: &str) -> Option<Claims> {
 }
 
 /// `messages:send` of an entry.
-pub(super) struct Messages<'s> {
-    pub(super) shared: &'s Shared,
-    pub(super) entry: &'s str,
+struct Messages<'s> {
+    shared: &'s Shared,
+    entry: &'s str,
 }
 
 #[derive(Deserialize)]

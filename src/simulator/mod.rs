@@ -26,7 +26,7 @@
 //! | anything else | taken at once |
 //!
 //! Where the request says where, a message that was taken has receipts: `receipts` says which by which number.
-//! A device's token that `fcm` gets decides likewise, or by a code at its end, as `device:UNREGISTERED` does.
+//! A device's token that `fcm` or `apns` gets decides likewise, or by a code at its end, as `device:UNREGISTERED` does.
 //!
 //! Everything received is kept, up to a bound, so that a test can check what was sent and how often.
 
@@ -57,15 +57,19 @@ use crate::challenge::Channel;
 use crate::clock::{Clock, Timestamp};
 use crate::secret::Secret;
 
+mod apns;
 mod connection;
 mod fcm;
 mod receipts;
+mod streams;
 mod twilio;
 mod vonage;
 mod webhook;
 
+pub use apns::{APNS_KEY, APNS_KEY_ID, APNS_TEAM_ID, APNS_TOPIC};
 pub use fcm::{PROJECT_ID, service_account};
 pub use receipts::{Answers, ReceiptCount};
+pub use streams::Ending;
 pub use twilio::{ACCOUNT_SID, AUTH_TOKEN};
 pub use vonage::{API_KEY, API_SECRET, APPLICATION_ID, SIGNATURE_SECRET, VONAGE_PRIVATE_KEY, VONAGE_PUBLIC_KEY};
 pub use webhook::SIGNING_SECRET;
@@ -243,6 +247,7 @@ struct Shared {
     keep: usize,
     stop: CancellationToken,
     post: receipts::Post,
+    streams: streams::Streams,
     state: Mutex<Book>,
 }
 
@@ -290,10 +295,12 @@ impl Simulator {
         let addr = listener.local_addr()?;
         let stop = CancellationToken::new();
         let post = receipts::Post::new(clock.clone(), stop.clone());
-        let shared = Arc::new(Shared { clock, keep: settings.keep, stop, post, state: Mutex::default() });
+        let (streams, state) = (streams::Streams::default(), Mutex::default());
+        let shared = Arc::new(Shared { clock, keep: settings.keep, stop, post, streams, state });
         let routes = routes().with_state(Arc::clone(&shared)).into_make_service_with_connect_info::<Cord>();
         let stopped = shared.stop.clone().cancelled_owned();
-        let serving = axum::serve(Connections(listener), routes).with_graceful_shutdown(stopped);
+        let serving =
+            axum::serve(Connections::new(listener, Arc::clone(&shared)), routes).with_graceful_shutdown(stopped);
         let server = tokio::spawn(async move {
             // It ends only by the shutdown.
             let _ = serving.await;
@@ -447,8 +454,7 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/vonage/{entry}/sms/json", serving(&vonage::Messages, "vonage"))
         .route("/vonage/{entry}/v1/calls", serving(&vonage::Calls, "vonage"))
         .route("/webhook/{entry}", serving(&webhook::Webhook, "webhook"))
-        .route("/fcm/{entry}/token", post(to_fcm_token))
-        .route("/fcm/{entry}/v1/projects/{project}/messages:send", post(to_fcm))
+        .merge(fcm::routes())
 }
 
 /// What of a path is the entry's, and what the protocol's own.
@@ -468,32 +474,6 @@ fn serving(wire: &'static dyn Wire, kind: &'static str) -> MethodRouter<Arc<Shar
         shared.serve(wire, format!("{kind}/{}", place.entry), cord, request).await
     };
     post(serve)
-}
-
-async fn to_fcm_token(
-    State(shared): State<Arc<Shared>>,
-    ConnectInfo(cord): ConnectInfo<Cord>,
-    Path(entry): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let request = Incoming { account: None, headers, body, now: shared.clock.now() };
-    let entry = format!("fcm/{entry}");
-    let wire = fcm::TokenEndpoint { shared: &shared, entry: &entry };
-    shared.serve(&wire, format!("{entry}/token"), cord, request).await
-}
-
-async fn to_fcm(
-    State(shared): State<Arc<Shared>>,
-    ConnectInfo(cord): ConnectInfo<Cord>,
-    Path((entry, project)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let request = Incoming { account: Some(project), headers, body, now: shared.clock.now() };
-    let entry = format!("fcm/{entry}");
-    let wire = fcm::Messages { shared: &shared, entry: &entry };
-    shared.serve(&wire, entry.clone(), cord, request).await
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde_json::Value;
 
-mod fcm;
+mod push;
 
 /// When every conversation takes place.
 const NOW: &str = "2026-11-24T12:00:00Z";

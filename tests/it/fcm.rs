@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mfa_courier::challenge::{Address, ChallengeId, Platform, PushTarget};
+use mfa_courier::challenge::Platform;
 use mfa_courier::clock::{Clock, Timestamp};
 use mfa_courier::delivery::verdict::{AttemptResult, Verdict};
 use mfa_courier::provider::fcm::Fcm;
@@ -15,7 +15,7 @@ use mfa_courier::secret::Secret;
 use mfa_courier::simulator::{Mode, Simulator, SimulatorSettings, service_account};
 use tokio::task::JoinSet;
 
-use crate::replies::progress;
+use crate::push::{self, CODE, NUMBER};
 use crate::replies::server::{Then, answer, canned, peer, read_request};
 
 mod peers;
@@ -23,11 +23,6 @@ mod worker;
 
 const ENTRY: &str = "fcm/main";
 const TOKENS: &str = "fcm/main/token";
-const NUMBER: &str = "7319";
-const CODE: &str = "QX481516";
-/// What every send here has to end within, and what it may take beside it on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(2);
-const SLACK: Duration = Duration::from_secs(1);
 
 /// A simulated FCM, and a provider that knows it.
 struct Stage {
@@ -82,46 +77,12 @@ fn fcm(base_url: &str, account: &str, clock: &Clock) -> Fcm {
 }
 
 fn message(device: &str) -> Message {
-    let target = PushTarget {
-        platform: Platform::Android,
-        token: Secret::new(device),
-        app: None,
-        registered_at: None,
-        number_match: Some(Secret::new(NUMBER)),
-        context: BTreeMap::from([("city".to_owned(), "Lyon".to_owned())]),
-    };
-    Message {
-        reference: "r-1".into(),
-        challenge: ChallengeId::parse("c-1").expect("valid"),
-        address: Address::Push(target),
-        sender: None,
-        title: Some("Sign-in request".into()),
-        text: Secret::new("Open to confirm"),
-        code: Some(Secret::new(CODE)),
-        language: "en".into(),
-        purpose: "sign_in".into(),
-        tenant: "default".into(),
-        validity: Duration::from_mins(2),
-        callback_url: None,
-    }
+    push::message(Platform::Android, device)
 }
 
 /// Sends one prompt: the verdict, and how far it got in a word.
 async fn send(fcm: &Fcm, device: &str) -> (Verdict, String) {
-    send_message(fcm, &message(device)).await
-}
-
-async fn send_message(fcm: &Fcm, message: &Message) -> (Verdict, String) {
-    let begun = Clock::instant();
-    let reply = fcm.send(message, begun + DEADLINE).await;
-    let verdict = fcm.classify(message, &reply);
-    assert!(begun.elapsed() < DEADLINE + SLACK, "took {:?}: {reply:?}", begun.elapsed());
-    let shown = format!("{verdict:?}");
-    let Address::Push(target) = &message.address else { panic!("a device") };
-    for secret in [target.token.expose(), NUMBER, CODE, "simulated-access", "127.0.0.1"] {
-        assert!(!shown.contains(secret), "{shown}");
-    }
-    (verdict, progress(&reply))
+    push::send(fcm, &message(device)).await
 }
 
 #[tokio::test]
@@ -131,9 +92,8 @@ async fn a_prompt_is_taken_as_it_was_meant() {
     assert_eq!((verdict.result, progress.as_str()), (AttemptResult::Accepted, "answered 200"));
     assert!(verdict.message_id.is_some_and(|id| id.starts_with("projects/simulated/messages/")));
     let mut ios = message("device-y");
-    let Address::Push(target) = &mut ios.address else { panic!("a device") };
-    target.platform = Platform::Ios;
-    assert_eq!(send_message(&stage.fcm, &ios).await.0.result, AttemptResult::Accepted);
+    push::device(&mut ios).platform = Platform::Ios;
+    assert_eq!(push::send(stage.fcm.as_ref(), &ios).await.0.result, AttemptResult::Accepted);
     let received = stage.simulator.received();
     let prompts: Vec<_> = received.iter().filter(|received| received.provider == ENTRY).collect();
     assert_eq!(prompts.len(), 2);
@@ -286,9 +246,8 @@ async fn many_devices_gone_at_once_are_not_believed() {
     }
     assert_eq!(stage.result("4:UNREGISTERED").await, AttemptResult::DeviceGone);
     let mut renewed = message("4:UNREGISTERED");
-    let Address::Push(target) = &mut renewed.address else { panic!("a device") };
-    target.registered_at = Some(stage.clock.now() + Duration::from_mins(1));
-    assert_eq!(send_message(&stage.fcm, &renewed).await.0.result, AttemptResult::Recipient);
+    push::device(&mut renewed).registered_at = Some(stage.clock.now() + Duration::from_mins(1));
+    assert_eq!(push::send(stage.fcm.as_ref(), &renewed).await.0.result, AttemptResult::Recipient);
 }
 
 #[tokio::test]
@@ -296,7 +255,7 @@ async fn a_prompt_that_would_tell_is_not_sent() {
     let stage = Stage::new().await;
     for text in [format!("Type {NUMBER} in the app"), format!("{CODE} is your code"), "x".repeat(5_000)] {
         let telling = Message { text: Secret::new(text), ..message("device-x") };
-        let (verdict, progress) = send_message(&stage.fcm, &telling).await;
+        let (verdict, progress) = push::send(stage.fcm.as_ref(), &telling).await;
         assert_eq!((verdict.result, progress.as_str()), (AttemptResult::Content, "unfit"));
     }
     assert_eq!(stage.simulator.received_by(ENTRY), 0);

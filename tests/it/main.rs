@@ -26,6 +26,8 @@ mod peers;
 #[cfg(test)]
 mod provider_guide;
 #[cfg(test)]
+mod push;
+#[cfg(test)]
 mod readings;
 #[cfg(test)]
 mod receipts;

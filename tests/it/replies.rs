@@ -21,7 +21,7 @@ use self::server::{Then, answer, canned, finish, hold, peer, read_request};
 
 mod http2;
 pub(crate) mod server;
-mod tls;
+pub(crate) mod tls;
 
 /// What every call here has to end within, and what it may take beside it on a busy machine.
 const DEADLINE: Duration = Duration::from_millis(700);

@@ -135,8 +135,10 @@ fn every_example_in_the_defaults_is_right() {
     for name in ["providers", "messages", "contoso"] {
         examples = examples.replace(&format!("\"/etc/mfa-courier/{name}\""), &format!("{dir:?}"));
     }
+    for name in ["fcm-service-account.json", "apns-key.p8", "huawei-secret", "wns-secret", "vapid-key.pem"] {
+        examples = examples.replace(&format!("/run/secrets/{name}"), &secret.display().to_string());
+    }
     examples = examples
-        .replace("/run/secrets/fcm-service-account.json", &secret.display().to_string())
         .replace("/run/secrets/courier-callback-key-before", &secret.display().to_string())
         .replace("/run/secrets/courier-callback-key", &secret.display().to_string())
         .replace("/run/secrets/courier-content-key", &secret.display().to_string())

@@ -60,7 +60,7 @@ async fn exchange(client: &Client, request: Request, deadline: Instant, clock: &
     if written && !unprocessed { Reply::InDoubt { why } } else { Reply::NotSent { why } }
 }
 
-async fn read(mut response: Response, deadline: Instant, clock: &Clock) -> Reply {
+pub(super) async fn read(mut response: Response, deadline: Instant, clock: &Clock) -> Reply {
     let status = response.status().as_u16();
     let hints = response.headers().get_all(RETRY_AFTER).into_iter();
     let retry_after = retry_after(hints.map(reqwest::header::HeaderValue::as_bytes), clock.now());
@@ -127,10 +127,13 @@ fn cause<E: Error + 'static>(error: &reqwest::Error) -> Option<&E> {
 /// Whether an HTTP/2 peer refused the stream, or went away naming an earlier one as its last: by RFC 9113,
 /// section 8.7, the request was then not processed.
 fn says_unprocessed(error: &reqwest::Error) -> bool {
-    cause::<h2::Error>(error).is_some_and(|error| {
-        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-        error.is_remote() && (refused || error.is_go_away())
-    })
+    cause::<h2::Error>(error).is_some_and(is_unprocessed)
+}
+
+/// The same of HTTP/2's own error.
+pub(super) fn is_unprocessed(error: &h2::Error) -> bool {
+    let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    error.is_remote() && (refused || error.is_go_away())
 }
 
 /// The failure in words of our own: the library's would show the address.

@@ -34,6 +34,7 @@ use crate::secret::Secret;
 
 pub mod auth;
 pub(super) mod exchange;
+pub(super) mod http2;
 pub mod jwt;
 pub(super) mod oauth;
 pub mod receipt;
@@ -44,6 +45,9 @@ mod token;
 
 /// The most of an answer's body that is read, in bytes.
 pub const MAX_REPLY_BYTES: usize = 256 * 1024;
+
+/// Who we say that we are.
+const USER_AGENT: &str = concat!("mfa-courier/", env!("CARGO_PKG_VERSION"));
 
 /// Keys of a configured provider that a definition can't have as settings: they mean the same for all.
 pub const RESERVED_SETTINGS: [&str; 18] = [
@@ -319,6 +323,22 @@ impl Mistakes {
         self.found.push(SettingError { path, found: found.into(), allowed: allowed.into() });
     }
 
+    /// A setting of a kind in code that has to be there: what `read` makes of it. Its value is not shown.
+    pub(super) fn required<T>(
+        &mut self,
+        given: &ProviderSettings,
+        key: &str,
+        allowed: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = given.settings.get(key);
+        let read = value.and_then(|value| read(value.expose()));
+        if read.is_none() {
+            self.add(key, if value.is_some() { "another text" } else { "nothing" }, allowed);
+        }
+        read
+    }
+
     fn unless<T>(&mut self, made: Result<T, auth::Unusable>) -> Option<T> {
         made.map_err(|why| self.add(&why.settings, "a value that can't be used", why.allowed)).ok()
     }
@@ -359,7 +379,7 @@ pub(super) fn caller(given: &ProviderSettings, plain: bool, clock: Clock, mistak
         }
     };
     let builder = Client::builder()
-        .user_agent(concat!("mfa-courier/", env!("CARGO_PKG_VERSION")))
+        .user_agent(USER_AGENT)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)

@@ -1,97 +1,25 @@
 //! A prompt end to end: a configuration as an operator writes it, the worker that it makes, a broker in memory,
 //! the simulated FCM.
 
-use mfa_courier::boot::{assemble, worker};
-use mfa_courier::broker::memory::MemoryBroker;
-use mfa_courier::broker::{Properties, Publication};
+use mfa_courier::boot::assemble;
 use mfa_courier::clock::Clock;
-use mfa_courier::config::Settings;
-use mfa_courier::simulator::{AUTH_TOKEN, Received};
-use serde_json::{Value, json};
-use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use serde_json::json;
 
 use super::{ENTRY, Simulator, SimulatorSettings};
-use mfa_courier::simulator::ACCOUNT_SID;
+use crate::push::running::{Running, device, load, word};
 
-struct Running {
-    simulator: Simulator,
-    broker: MemoryBroker,
-    outcomes: UnboundedReceiver<Publication>,
-    stop: CancellationToken,
-    worker: JoinHandle<mfa_courier::worker::Ended>,
-}
-
-/// Loads a configuration with the simulated providers in it; `more` are keys of the push provider.
-fn load(simulator: &Simulator, more: &str) -> Settings {
-    let dir = tempfile::tempdir().expect("a folder");
-    let file = dir.path().join("courier.toml");
+fn section(simulator: &Simulator, more: &str) -> String {
     let (fcm, account) = (simulator.base_url(ENTRY), simulator.service_account(ENTRY));
-    let twilio = simulator.base_url("twilio/primary");
-    let text = format!(
-        "[broker]\nurl = \"memory:\"\n\
-         [providers.fcm]\nkind = \"fcm\"\nbase_url = \"{fcm}\"\nservice_account = '''{account}'''\n{more}\n\
-         [providers.twilio]\nkind = \"twilio\"\nbase_url = \"{twilio}\"\naccount_sid = \"{ACCOUNT_SID}\"\n\
-         auth_token = \"{AUTH_TOKEN}\"\nsenders = [\"+15005550006\"]\n"
-    );
-    std::fs::write(&file, text).expect("written");
-    Settings::load(Some(&file), std::iter::empty()).unwrap_or_else(|errors| panic!("{errors:#?}"))
+    format!("[providers.fcm]\nkind = \"fcm\"\nbase_url = \"{fcm}\"\nservice_account = '''{account}'''\n{more}")
 }
 
-impl Running {
-    async fn start(more: &str) -> Self {
-        let clock = Clock::system();
-        let simulator = Simulator::start(SimulatorSettings::default(), clock.clone()).await.expect("a simulator");
-        let settings = load(&simulator, more);
-        let parts = assemble(&settings, &clock).unwrap_or_else(|errors| panic!("{errors:#?}"));
-        let broker = MemoryBroker::new(settings.broker.delivery_limit);
-        let outcomes = broker.listen();
-        let link = broker.connect(100);
-        let stop = CancellationToken::new();
-        let worker = worker(&settings, parts, clock, std::sync::Arc::clone(&link.outbox));
-        let worker = tokio::spawn(worker.run(link.inbox, stop.clone(), settings.delivery.drain));
-        Self { simulator, broker, outcomes, stop, worker }
-    }
-
-    /// Publishes a challenge with these methods; its final outcome.
-    async fn outcome(&mut self, id: &str, methods: Value) -> Value {
-        let body = json!({ "id": id, "code": "QX481516", "ttl": 60, "methods": methods }).to_string();
-        self.broker.publish_challenge("challenge.requested", Properties::default(), body, None);
-        loop {
-            let publication = self.outcomes.recv().await.expect("an outcome");
-            let outcome: Value = serde_json::from_slice(&publication.body).expect("JSON");
-            if outcome["challenge_id"] == id && outcome["final"] == true {
-                return outcome;
-            }
-        }
-    }
-
-    fn prompts(&self) -> Vec<Received> {
-        self.simulator.received().into_iter().filter(|received| received.provider == ENTRY).collect()
-    }
-
-    async fn stop(self) {
-        self.stop.cancel();
-        self.worker.await.expect("it ends");
-    }
-}
-
-fn device(platform: &str, token: &str) -> Value {
-    json!({
-        "channel": "push", "platform": platform, "token": token, "number_match": "7319",
-        "registered_at": "2026-01-01T00:00:00Z", "context": { "city": "Lyon", "shown": "7319" },
-    })
-}
-
-fn word(outcome: &Value) -> String {
-    let text = |key: &str| outcome[key].as_str().unwrap_or("-").to_owned();
-    format!("{} {} {}", text("status"), text("reason"), text("advice"))
+async fn start(more: &str) -> Running {
+    Running::start(|simulator| section(simulator, more)).await
 }
 
 #[tokio::test]
 async fn a_prompt_reaches_its_device_and_says_nothing_secret() {
-    let mut running = Running::start("").await;
+    let mut running = start("").await;
     for platform in ["android", "ios"] {
         let outcome = running.outcome(platform, json!([device(platform, "dev1ce:APA91b")])).await;
         assert_eq!(word(&outcome), "sent no_receipts -");
@@ -99,7 +27,7 @@ async fn a_prompt_reaches_its_device_and_says_nothing_secret() {
         let said = outcome.to_string();
         assert!(!["dev1ce", "7319", "QX481516"].iter().any(|secret| said.contains(secret)), "{said}");
     }
-    let prompts = running.prompts();
+    let prompts = running.prompts(ENTRY);
     let challenges: Vec<_> = prompts.iter().filter_map(|prompt| prompt.reference.as_deref()).collect();
     assert_eq!(challenges, ["android", "ios"]);
     assert!(prompts.iter().all(|prompt| !prompt.text.is_empty() && !prompt.text.expose().contains("QX481516")));
@@ -108,7 +36,7 @@ async fn a_prompt_reaches_its_device_and_says_nothing_secret() {
 
 #[tokio::test]
 async fn a_device_that_is_gone_has_to_be_activated_anew() {
-    let mut running = Running::start("").await;
+    let mut running = start("").await;
     let gone = running.outcome("gone", json!([device("android", "d:UNREGISTERED")])).await;
     assert_eq!(word(&gone), "failed device_not_activated reactivate_app");
     assert_eq!(gone["attempts"][0]["result"], "device_gone");
@@ -125,7 +53,7 @@ async fn a_device_that_is_gone_has_to_be_activated_anew() {
 
 #[tokio::test]
 async fn only_devices_that_it_reaches_are_planned_for() {
-    let mut running = Running::start("apps = [\"bank\"]").await;
+    let mut running = start("apps = [\"bank\"]").await;
     let windows = running.outcome("windows", json!([device("windows", "https://x.notify.windows.com/?token=t")])).await;
     assert_eq!(word(&windows), "rejected no_route contact_admin");
     let with_app = |app: &str| {
@@ -137,7 +65,7 @@ async fn only_devices_that_it_reaches_are_planned_for() {
     assert_eq!(word(&other), "rejected no_route contact_admin");
     let own = running.outcome("bank", with_app("bank")).await;
     assert_eq!(word(&own), "sent no_receipts -");
-    assert_eq!(running.prompts().len(), 1);
+    assert_eq!(running.prompts(ENTRY).len(), 1);
     running.stop().await;
 }
 
@@ -145,7 +73,8 @@ async fn only_devices_that_it_reaches_are_planned_for() {
 async fn mistakes_about_fcm_are_told_where_they_stand() {
     let simulator = Simulator::start(SimulatorSettings::default(), Clock::system()).await.expect("a simulator");
     let told = |more: &str| {
-        let errors = assemble(&load(&simulator, more), &Clock::system()).err().unwrap_or_default();
+        let errors =
+            assemble(&load(&simulator, &section(&simulator, more)), &Clock::system()).err().unwrap_or_default();
         errors.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(told("endpoints = { token = \"https://tokens.example.com/token\" }"), Vec::<String>::new());
