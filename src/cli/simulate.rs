@@ -8,8 +8,8 @@ use super::Failure;
 use crate::boot;
 use crate::clock::Clock;
 use crate::simulator::{
-    ACCOUNT_SID, API_KEY, API_SECRET, APPLICATION_ID, AUTH_TOKEN, SIGNING_SECRET, Simulator, SimulatorSettings,
-    VONAGE_PRIVATE_KEY,
+    ACCOUNT_SID, API_KEY, API_SECRET, APNS_KEY, APNS_KEY_ID, APNS_TEAM_ID, APNS_TOPIC, APPLICATION_ID, AUTH_TOKEN,
+    CLIENT_ID, CLIENT_SECRET, SIGNING_SECRET, Simulator, SimulatorSettings, VONAGE_PRIVATE_KEY,
 };
 use crate::telemetry::LogFormat;
 
@@ -40,12 +40,16 @@ const NUMBERS: [(&str, &str); 15] = [
 ];
 
 /// What the end of a device's token asks for.
-const DEVICES: [(&str, &str); 5] = [
+const DEVICES: [(&str, &str); 9] = [
     (":UNREGISTERED", "the device is gone"),
     (":INVALID_TOKEN", "likewise: no token of FCM's"),
     (":QUOTA_EXCEEDED", "status 429 with Retry-After: 1"),
     (":LAPSED", "status 401: the access token has lapsed, a new one is taken"),
     (":<any code of FCM's>", "refused with it: INTERNAL, UNAVAILABLE, SENDER_ID_MISMATCH, …"),
+    (":<any reason of APNs'>", "refused with it: Unregistered, BadDeviceToken, Shutdown, …"),
+    (":<any code of Huawei's>", "refused with it: 80300007, 80300010, …"),
+    (":<word or status>", "WNS: dropped, channelthrottled, blocked, 410, …"),
+    (":<reason or status>", "Web Push: VapidPkHashMismatch, 410, …"),
 ];
 
 pub(super) async fn simulate(args: Args) -> Result<(), Failure> {
@@ -56,7 +60,8 @@ pub(super) async fn simulate(args: Args) -> Result<(), Failure> {
         .map_err(|why| Failure::Service(format!("--listen {}: {why}", args.listen)))?;
     print!("{}", configuration(&simulator));
     println!(
-        "# the name behind twilio/, vonage/, webhook/ and fcm/ is free (token_uri has it too); a number that ends in"
+        "# the name behind twilio/, vonage/, webhook/, fcm/, apns/, huawei/, wns/ and webpush/ is free (token_uri has it \
+         too); a number that ends in"
     );
     for (digits, what) in NUMBERS {
         println!("#   {digits:<8} {what}");
@@ -101,6 +106,52 @@ kind = "webhook"
 base_url = "{webhook}"
 signing_secret = "{SIGNING_SECRET}"
 
+{push}
+"#,
+        push = push_services(simulator),
+    )
+}
+
+/// The same of the push services.
+fn push_services(simulator: &Simulator) -> String {
+    let [apns, fcm, huawei, wns, webpush] =
+        ["apns/main", "fcm/main", "huawei/main", "wns/main", "webpush/main"].map(|entry| simulator.base_url(entry));
+    let account = simulator.service_account("fcm/main");
+    format!(
+        r#"[providers.apns]
+kind = "apns"
+base_url = "{apns}"
+key_id = "{APNS_KEY_ID}"
+team_id = "{APNS_TEAM_ID}"
+topic = "{APNS_TOPIC}"
+key = """
+{APNS_KEY}"""
+
+[providers.fcm]
+kind = "fcm"
+base_url = "{fcm}"
+service_account = '''{account}'''
+
+[providers.huawei]
+kind = "huawei"
+base_url = "{huawei}"
+endpoints = {{ token = "{huawei}/oauth2/v3/token" }}
+client_id = "{CLIENT_ID}"
+client_secret = "{CLIENT_SECRET}"
+
+[providers.wns]
+kind = "wns"
+base_url = "{wns}"
+endpoints = {{ token = "{wns}/token" }}
+client_id = "{CLIENT_ID}"
+client_secret = "{CLIENT_SECRET}"
+
+[providers.webpush]
+kind = "webpush"
+base_url = "{webpush}"
+subject = "mailto:ops@example.com"
+private_key = """
+{APNS_KEY}"""
 "#
     )
 }
@@ -123,6 +174,7 @@ mod tests {
         let carried: Vec<_> = parts.policy.providers.iter().map(|p| (p.name.as_ref(), p.channel)).collect();
         let (sms, voice) = (Channel::Sms, Channel::Voice);
         let expected = [("twilio", sms), ("twilio", voice), ("vonage", sms), ("vonage", voice), ("gateway", sms)];
-        assert_eq!(carried, expected);
+        let push = ["apns", "fcm", "huawei", "wns", "webpush"].map(|name| (name, Channel::Push));
+        assert_eq!(carried, [&expected[..], &push].concat());
     }
 }

@@ -12,6 +12,9 @@ use super::definition::settings::Required;
 use super::definition::{Definition, Dialect};
 use super::fcm::{self, Fcm};
 use super::http::{HttpProvider, ProviderSettings, SettingError};
+use super::huawei::{self, Huawei};
+use super::webpush::{self, WebPush};
+use super::wns::{self, Wns};
 use crate::challenge::{Channel, Platform};
 use crate::clock::Clock;
 
@@ -43,7 +46,7 @@ pub struct CodeKind {
 type Build = fn(&ProviderSettings, &Clock) -> Result<Arc<dyn Provider>, Vec<SettingError>>;
 
 /// The kinds that are written in code.
-pub static IN_CODE: [CodeKind; 2] = [
+pub static IN_CODE: [CodeKind; 5] = [
     CodeKind {
         name: "apns",
         channels: &[Channel::Push],
@@ -57,6 +60,27 @@ pub static IN_CODE: [CodeKind; 2] = [
         platforms: &fcm::PLATFORMS,
         settings: &fcm::SETTINGS,
         build: |given, clock| Ok(Arc::new(Fcm::new(given, clock)?)),
+    },
+    CodeKind {
+        name: "huawei",
+        channels: &[Channel::Push],
+        platforms: &huawei::PLATFORMS,
+        settings: &huawei::SETTINGS,
+        build: |given, clock| Ok(Arc::new(Huawei::new(given, clock)?)),
+    },
+    CodeKind {
+        name: "webpush",
+        channels: &[Channel::Push],
+        platforms: &webpush::PLATFORMS,
+        settings: &webpush::SETTINGS,
+        build: |given, clock| Ok(Arc::new(WebPush::new(given, clock)?)),
+    },
+    CodeKind {
+        name: "wns",
+        channels: &[Channel::Push],
+        platforms: &wns::PLATFORMS,
+        settings: &wns::SETTINGS,
+        build: |given, clock| Ok(Arc::new(Wns::new(given, clock)?)),
     },
 ];
 

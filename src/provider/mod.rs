@@ -22,8 +22,11 @@ pub mod definition;
 pub mod fcm;
 pub mod flow;
 pub mod http;
+pub mod huawei;
 pub mod kinds;
 mod push;
+pub mod webpush;
+pub mod wns;
 
 /// What one provider is asked to carry: everything that a definition's templates may use.
 #[derive(Clone, Debug)]

@@ -9,7 +9,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
@@ -39,27 +38,11 @@ const PUBLIC_KEY: &str = include_str!("signing_key.pub.pem");
 
 /// The endpoint that it stands in for.
 const GOOGLES_ENDPOINT: &str = "https://oauth2.googleapis.com/token";
-/// How long an access token lives unless told otherwise.
-const ACCESS_LIFE: Duration = Duration::from_secs(3_599);
 /// How far an assertion's times may be from ours, and the longest that it may hold.
 const TOLERANCE: i64 = 60;
 const LONGEST_ASSERTION: i64 = 3_600;
 /// The most of a message, in bytes, its token not counted.
 const MAX_BYTES: usize = 4_096;
-
-/// The access tokens of one entry.
-pub(super) struct Access {
-    life: Duration,
-    issued: u64,
-    /// Those that are valid: until when, and how many messages came with each.
-    valid: BTreeMap<String, (Timestamp, u64)>,
-}
-
-impl Default for Access {
-    fn default() -> Self {
-        Self { life: ACCESS_LIFE, issued: 0, valid: BTreeMap::new() }
-    }
-}
 
 /// The service account that it knows, as the JSON of its key, with this token endpoint.
 #[must_use]
@@ -77,16 +60,6 @@ impl Simulator {
     #[must_use]
     pub fn service_account(&self, provider: &str) -> String {
         service_account(&format!("{}/token", self.base_url(provider)))
-    }
-
-    /// How long the access tokens live that an entry gives from now on.
-    pub fn set_access_life(&self, provider: &str, life: Duration) {
-        self.shared.book().access.entry(provider.to_owned()).or_default().life = life;
-    }
-
-    /// Lets every access token of an entry lapse.
-    pub fn revoke_access(&self, provider: &str) {
-        self.shared.book().access.entry(provider.to_owned()).or_default().valid.clear();
     }
 }
 
@@ -171,14 +144,8 @@ impl Wire for TokenEndpoint<'_> {
     }
 
     fn taken(&self, _: u64, _: &str) -> Response {
-        let now = self.shared.clock.now();
-        let mut book = self.shared.book();
-        let access = book.access.entry(self.entry.to_owned()).or_default();
-        access.issued += 1;
-        let token = format!("simulated-access-{}", access.issued);
-        access.valid.retain(|_, (until, _)| *until > now);
-        access.valid.insert(token.clone(), (now + access.life, 0));
-        let life = access.life.as_secs();
+        let (token, life) = self.shared.give_access(self.entry);
+        let life = life.as_secs();
         Json(json!({ "access_token": token, "expires_in": life, "token_type": "Bearer" })).into_response()
     }
 
@@ -251,7 +218,7 @@ impl Wire for Messages<'_> {
     fn read(&self, request: &Incoming) -> Result<Told, Mode> {
         let refuse = |code: &str| Mode::Refuse(code.to_owned());
         let bearer = request.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        let served = bearer.and_then(|bearer| self.use_access(bearer, request.now));
+        let served = bearer.and_then(|bearer| self.shared.use_access(self.entry, bearer));
         let Some((bearer, served)) = bearer.zip(served) else { return Err(refuse("UNAUTHENTICATED")) };
         if request.account.as_deref() != Some(PROJECT_ID) {
             return Err(refuse("NOT_FOUND"));
@@ -269,7 +236,7 @@ impl Wire for Messages<'_> {
             return Err(refuse("INVALID_TOKEN"));
         }
         if served > 0 && message.token.ends_with(":LAPSED") {
-            self.shared.book().access.entry(self.entry.to_owned()).or_default().valid.remove(bearer);
+            self.shared.take_access(self.entry, bearer);
             return Err(refuse("UNAUTHENTICATED"));
         }
         told(message, request.now).ok_or_else(invalid)
@@ -293,16 +260,6 @@ impl Wire for Messages<'_> {
 
     fn failed_within(&self, _: u64, _: &str) -> Response {
         Json(json!({})).into_response()
-    }
-}
-
-impl Messages<'_> {
-    /// How many messages came with this access token before, where it is valid.
-    fn use_access(&self, bearer: &str, now: Timestamp) -> Option<u64> {
-        let mut book = self.shared.book();
-        let (until, served) = book.access.entry(self.entry.to_owned()).or_default().valid.get_mut(bearer)?;
-        *served += 1;
-        (now < *until).then_some(*served - 1)
     }
 }
 

@@ -26,7 +26,7 @@
 //! | anything else | taken at once |
 //!
 //! Where the request says where, a message that was taken has receipts: `receipts` says which by which number.
-//! A device's token that `fcm` or `apns` gets decides likewise, or by a code at its end, as `device:UNREGISTERED` does.
+//! A device's token that a push service gets decides likewise, or by a code at its end, as `device:UNREGISTERED` does.
 //!
 //! Everything received is kept, up to a bound, so that a test can check what was sent and how often.
 
@@ -57,15 +57,20 @@ use crate::challenge::Channel;
 use crate::clock::{Clock, Timestamp};
 use crate::secret::Secret;
 
+mod access;
 mod apns;
 mod connection;
 mod fcm;
+mod huawei;
 mod receipts;
 mod streams;
 mod twilio;
 mod vonage;
 mod webhook;
+mod webpush;
+mod wns;
 
+pub use access::{CLIENT_ID, CLIENT_SECRET};
 pub use apns::{APNS_KEY, APNS_KEY_ID, APNS_TEAM_ID, APNS_TOPIC};
 pub use fcm::{PROJECT_ID, service_account};
 pub use receipts::{Answers, ReceiptCount};
@@ -73,6 +78,7 @@ pub use streams::Ending;
 pub use twilio::{ACCOUNT_SID, AUTH_TOKEN};
 pub use vonage::{API_KEY, API_SECRET, APPLICATION_ID, SIGNATURE_SECRET, VONAGE_PRIVATE_KEY, VONAGE_PUBLIC_KEY};
 pub use webhook::SIGNING_SECRET;
+pub use webpush::{webpush_opened, webpush_subscription};
 
 /// How a simulator starts.
 #[derive(Clone, Debug)]
@@ -258,7 +264,7 @@ struct Book {
     received: VecDeque<Received>,
     total: u64,
     /// The access tokens that entries gave.
-    access: BTreeMap<String, fcm::Access>,
+    access: BTreeMap<String, access::Access>,
 }
 
 #[derive(Default)]
@@ -455,6 +461,9 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/vonage/{entry}/v1/calls", serving(&vonage::Calls, "vonage"))
         .route("/webhook/{entry}", serving(&webhook::Webhook, "webhook"))
         .merge(fcm::routes())
+        .merge(huawei::routes())
+        .merge(webpush::routes())
+        .merge(wns::routes())
 }
 
 /// What of a path is the entry's, and what the protocol's own.

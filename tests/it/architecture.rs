@@ -16,9 +16,11 @@ const CORE: [&str; 6] =
     ["src/challenge.rs", "src/delivery/", "src/guard/", "src/phone.rs", "src/secret.rs", "src/worker/look.rs"];
 
 /// Libraries, and the only places that name them: what has to change when the library does.
-const PLACES: [(&str, &[&str]); 10] = [
+const PLACES: [(&str, &[&str]); 13] = [
     ("backoff", &["src/delivery/backoff.rs"]),
     ("governor", &["src/guard/quota.rs"]),
+    // What comes of a request is told by its errors; push services simulate both sides of it.
+    ("h2", &["src/provider/http/", "src/simulator/streams.rs"]),
     // Broken, and so only where a vendor leaves no choice; simulated providers sign as that vendor does.
     ("hmac", &["src/provider/http/receipt/md5.rs"]),
     ("hyper_util", &["src/http/"]),
@@ -26,12 +28,15 @@ const PLACES: [(&str, &[&str]); 10] = [
     ("lapin", &["src/broker/rabbit/"]),
     ("md5", &["src/provider/http/receipt/md5.rs"]),
     ("redis", &["src/ledger/redis/"]),
-    // A definition checks names of headers with the type of the client that will send them; simulated providers call
-    // back.
+    // A definition checks names of headers with the type of the client that will send them, and providers in code make
+    // theirs of it; simulated providers call back.
     (
         "reqwest",
         &[
+            "src/provider/apns/",
             "src/provider/http/",
+            "src/provider/webpush/",
+            "src/provider/wns/mod.rs",
             "src/provider/definition/auth.rs",
             "src/provider/definition/load.rs",
             "src/provider/definition/request.rs",
@@ -40,6 +45,8 @@ const PLACES: [(&str, &[&str]); 10] = [
         ],
     ),
     ("rlibphonenumber", &["src/phone.rs"]),
+    ("rustls_platform_verifier", &["src/provider/http/http2/tls.rs"]),
+    ("tokio_rustls", &["src/provider/http/http2/"]),
 ];
 
 /// What has an effect, or an answer that differs from call to call.

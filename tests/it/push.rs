@@ -12,7 +12,10 @@ use mfa_courier::secret::Secret;
 use crate::replies::progress;
 
 mod apns;
+mod huawei;
 pub(crate) mod running;
+mod webpush;
+mod wns;
 
 pub(crate) const NUMBER: &str = "7319";
 pub(crate) const CODE: &str = "QX481516";

@@ -153,7 +153,7 @@ impl Apns {
             Some(Remedy::Token) => {}
             Some(Remedy::Connection) => {
                 if let Some(used) = used {
-                    self.connections.leave(&used);
+                    used.leave();
                 }
             }
         }

@@ -112,7 +112,7 @@ mod tests {
         let tokens = tokens();
         let first: BTreeSet<_> = (0..100).map(|_| shown(&tokens)).collect();
         assert_eq!(first.len(), 1);
-        tokio::time::advance(USED_FOR - Duration::from_millis(1)).await;
+        tokio::time::advance(USED_FOR.saturating_sub(Duration::from_millis(1))).await;
         assert!(first.contains(&shown(&tokens)));
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(!first.contains(&shown(&tokens)));
@@ -122,7 +122,7 @@ mod tests {
     async fn a_token_that_is_refused_is_replaced_once_and_not_too_soon() {
         let tokens = tokens();
         let first = tokens.get(Timestamp::EPOCH).expect("signs");
-        tokio::time::advance(LEAST_AGE - Duration::from_millis(1)).await;
+        tokio::time::advance(LEAST_AGE.saturating_sub(Duration::from_millis(1))).await;
         assert!(!tokens.refuse(&first), "another would be one too many");
         assert_eq!(tokens.get(Timestamp::EPOCH).expect("signs").made, first.made);
         tokio::time::advance(Duration::from_millis(1)).await;

@@ -87,7 +87,7 @@ impl Element {
 
 /// Writes `text` so that it is read back as it is, in an element as in a quoted attribute; `None` where it has
 /// a character that XML can't hold, not even as a reference (XML 1.0, production 2).
-fn escape(xml: &mut String, text: &str) -> Option<()> {
+pub(in crate::provider) fn escape(xml: &mut String, text: &str) -> Option<()> {
     for c in text.chars() {
         match c {
             '&' => xml.push_str("&amp;"),

@@ -5,6 +5,7 @@
 //! body; so a failure before that moment (name, connection, TLS, a full connection pool) is `NotSent`, and
 //! any later one `InDoubt`, unless an HTTP/2 peer says that it did not process the stream.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
@@ -34,11 +35,28 @@ pub(in crate::provider) struct Caller {
 impl Caller {
     /// Writes `request` and waits for its whole answer until `deadline`.
     pub(in crate::provider) async fn exchange(&self, request: Request, deadline: Instant) -> Reply {
-        exchange(&self.client, request, deadline, &self.clock).await
+        exchange(&self.client, request, deadline, &self.clock, &[]).await
+    }
+
+    /// The same with a service that says in headers what others say in a body: those of them that `heads` names stand
+    /// for the body, as a JSON object.
+    pub(in crate::provider) async fn exchange_heads(
+        &self,
+        request: Request,
+        deadline: Instant,
+        heads: &[&'static str],
+    ) -> Reply {
+        exchange(&self.client, request, deadline, &self.clock, heads).await
     }
 }
 
-async fn exchange(client: &Client, request: Request, deadline: Instant, clock: &Clock) -> Reply {
+async fn exchange(
+    client: &Client,
+    request: Request,
+    deadline: Instant,
+    clock: &Clock,
+    heads: &[&'static str],
+) -> Reply {
     if Clock::instant() >= deadline {
         return Reply::NotSent { why: "no time was left".to_owned() };
     }
@@ -52,12 +70,27 @@ async fn exchange(client: &Client, request: Request, deadline: Instant, clock: &
     let body = Outgoing { bytes: Some(request.body), deadline, taken: Arc::clone(&taken) };
     let prepared = client.request(method, request.url).headers(request.headers).body(reqwest::Body::wrap(body));
     let (why, unprocessed, unwritten) = match timeout_at(deadline, prepared.send()).await {
-        Ok(Ok(response)) => return read(response, deadline, clock).await,
+        Ok(Ok(response)) => {
+            let told = told_in(&response, heads);
+            return match (read(response, deadline, clock).await, told) {
+                (Reply::Answered { status, retry_after, .. }, Some(body)) => {
+                    Reply::Answered { status, retry_after, body }
+                }
+                (reply, _) => reply,
+            };
+        }
         Ok(Err(error)) => (explain(&error), says_unprocessed(&error), error.is_connect()),
         Err(_) => ("no answer in time".to_owned(), false, false),
     };
     let written = taken.load(Ordering::Acquire) || (bodiless && !unwritten);
     if written && !unprocessed { Reply::InDoubt { why } } else { Reply::NotSent { why } }
+}
+
+/// Those of an answer's headers that are texts and that `heads` names; `None` where it names none.
+fn told_in(response: &Response, heads: &[&'static str]) -> Option<Bytes> {
+    let text = |name: &&'static str| Some((*name, response.headers().get(*name)?.to_str().ok()?));
+    let told: BTreeMap<_, _> = heads.iter().filter_map(text).collect();
+    (!heads.is_empty()).then(|| serde_json::json!(told).to_string().into())
 }
 
 pub(super) async fn read(mut response: Response, deadline: Instant, clock: &Clock) -> Reply {

@@ -10,10 +10,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use form_urlencoded::Serializer;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
+use url::Url;
 
 use super::exchange::Caller;
 use super::{Reply, Request};
@@ -37,6 +40,13 @@ const LONGEST_HOLD: Duration = Duration::from_mins(1);
 /// What a token is asked for with, at the time of asking.
 pub(in crate::provider) type Ask = dyn Fn(Timestamp) -> Option<Request> + Send + Sync;
 
+/// Asks `endpoint` as RFC 6749, section 4.4, has it: by an id, a secret, and what else the endpoint wants to know.
+pub(in crate::provider) fn client_credentials(endpoint: &Url, fields: &[(&str, &str)]) -> Request {
+    let mut form = Serializer::new(String::new());
+    form.append_pair("grant_type", "client_credentials").extend_pairs(fields);
+    Request::post(endpoint.clone(), "application/x-www-form-urlencoded", form.finish())
+}
+
 /// The tokens of one account. Cloning shares them.
 #[derive(Clone)]
 pub(in crate::provider) struct AccessTokens(Arc<Inner>);
@@ -44,6 +54,8 @@ pub(in crate::provider) struct AccessTokens(Arc<Inner>);
 struct Inner {
     ask: Box<Ask>,
     caller: Caller,
+    /// What a service says in headers ([`Caller::exchange_heads`]); its token endpoint does not.
+    heads: &'static [&'static str],
     state: Mutex<State>,
 }
 
@@ -70,7 +82,8 @@ struct AccessToken {
 #[derive(Deserialize)]
 struct Granted {
     access_token: Secret,
-    expires_in: Option<u64>,
+    /// A number; some write it as a text.
+    expires_in: Option<Value>,
 }
 
 impl fmt::Debug for AccessToken {
@@ -81,7 +94,12 @@ impl fmt::Debug for AccessToken {
 
 impl AccessTokens {
     pub(in crate::provider) fn new(ask: Box<Ask>, caller: Caller) -> Self {
-        Self(Arc::new(Inner { ask, caller, state: Mutex::default() }))
+        Self::with_heads(ask, caller, &[])
+    }
+
+    /// The same for a service that says in these headers what others say in a body.
+    pub(in crate::provider) fn with_heads(ask: Box<Ask>, caller: Caller, heads: &'static [&'static str]) -> Self {
+        Self(Arc::new(Inner { ask, caller, heads, state: Mutex::default() }))
     }
 
     /// What comes of the request that `write` makes, with a token; once more with a new one where `is_refused` says
@@ -92,6 +110,10 @@ impl AccessTokens {
         is_refused: impl Fn(&Reply) -> bool,
         deadline: Instant,
     ) -> Reply {
+        // What can't be written needs no token.
+        if let Err(unfit) = write() {
+            return unfit;
+        }
         let first = match self.get(deadline).await {
             Ok(token) => token,
             Err(failure) => return failure,
@@ -111,7 +133,7 @@ impl AccessTokens {
         match write() {
             Ok(mut request) => {
                 request.headers.insert(AUTHORIZATION, token.header.clone());
-                self.0.caller.exchange(request, deadline).await
+                self.0.caller.exchange_heads(request, deadline, self.0.heads).await
             }
             Err(unfit) => unfit,
         }
@@ -225,7 +247,8 @@ fn read(body: &[u8]) -> Option<(HeaderValue, Duration)> {
     let granted: Granted = serde_json::from_slice(body).ok()?;
     let mut header = HeaderValue::from_str(&format!("Bearer {}", granted.access_token.expose())).ok()?;
     header.set_sensitive(true);
-    let life = granted.expires_in.map_or(UNSAID, Duration::from_secs).clamp(SHORTEST, LONGEST);
+    let said = granted.expires_in.and_then(|said| said.as_u64().or_else(|| said.as_str()?.parse().ok()));
+    let life = said.map_or(UNSAID, Duration::from_secs).clamp(SHORTEST, LONGEST);
     (!granted.access_token.is_empty()).then_some((header, life))
 }
 
@@ -273,6 +296,9 @@ mod tests {
             (r#","expires_in":3599"#, 3_599),
             ("", 300),
             (r#","expires_in":null"#, 300),
+            (r#","expires_in":"3599""#, 3_599),
+            (r#","expires_in":"soon""#, 300),
+            (r#","expires_in":-1"#, 300),
             (r#","expires_in":0"#, 10),
             (r#","expires_in":18446744073709551615"#, 86_400),
         ] {

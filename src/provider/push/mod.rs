@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Message;
 use crate::challenge::{Address, PushTarget};
 
+pub(super) mod address;
 pub(super) mod gone;
 pub(super) mod prompt;
 pub(super) mod table;

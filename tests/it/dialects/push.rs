@@ -12,9 +12,16 @@ use mfa_courier::clock::{Clock, Timestamp};
 use mfa_courier::provider::apns::{self, Apns};
 use mfa_courier::provider::fcm::{self, Fcm};
 use mfa_courier::provider::http::{ProviderSettings, Request};
+use mfa_courier::provider::huawei::{self, Huawei};
+use mfa_courier::provider::webpush::{self, WebPush};
+use mfa_courier::provider::wns::{self, Wns};
 use mfa_courier::provider::{Message, Provider, Reply};
 use mfa_courier::secret::Secret;
-use mfa_courier::simulator::{APNS_KEY, APNS_KEY_ID, APNS_TEAM_ID, APNS_TOPIC, service_account};
+use mfa_courier::simulator::{
+    APNS_KEY, APNS_KEY_ID, APNS_TEAM_ID, APNS_TOPIC, CLIENT_ID, CLIENT_SECRET, service_account, webpush_opened,
+    webpush_subscription,
+};
+use reqwest::header::AUTHORIZATION;
 use serde::Deserialize;
 
 use super::{Answer, Written, files_below, now, root, written};
@@ -59,7 +66,10 @@ impl Said {
     fn message(self) -> Message {
         let target = PushTarget {
             platform: self.platform,
-            token: Secret::new(self.token),
+            token: Secret::new(match self.platform {
+                Platform::Web => webpush_subscription(&self.token),
+                _ => self.token,
+            }),
             app: None,
             registered_at: self.registered_at,
             number_match: self.number_match,
@@ -128,9 +138,60 @@ fn apns() -> Kind {
     }
 }
 
+fn huawei() -> Kind {
+    let settings = [("client_id", CLIENT_ID), ("client_secret", CLIENT_SECRET)];
+    let made = || Huawei::new(&given("huawei", &settings), &clock()).expect("usable");
+    let (huawei, asking) = (made(), made());
+    Kind {
+        provider: Box::new(made()),
+        request: Box::new(move |message| huawei.request(message, now()).expect("fits")),
+        asks: Some(Box::new(move || asking.token_request())),
+        row: |reply| huawei::reply::judge(reply, &Secret::default()).1,
+        rows: huawei::reply::rows().collect(),
+    }
+}
+
+fn wns() -> Kind {
+    let settings = [("client_id", CLIENT_ID), ("client_secret", CLIENT_SECRET), ("tenant_id", "contoso.example")];
+    let made = || Wns::new(&given("wns", &settings), &clock()).expect("usable");
+    let (wns, asking) = (made(), made());
+    Kind {
+        provider: Box::new(made()),
+        request: Box::new(move |message| wns.request(message, now()).expect("fits")),
+        asks: Some(Box::new(move || asking.token_request())),
+        row: |reply| wns::reply::judge(reply).1,
+        rows: wns::reply::rows().collect(),
+    }
+}
+
+/// In its files a message's token is the endpoint alone, the request's body what the browser reads of it, and its
+/// proof what that claims.
+fn webpush() -> Kind {
+    let settings = [("private_key", APNS_KEY), ("subject", "mailto:ops@contoso.example")];
+    let made = || WebPush::new(&given("webpush", &settings), &clock()).expect("usable");
+    let webpush = made();
+    let opened = move |message: &Message| {
+        let mut request = webpush.request(message, now()).expect("fits");
+        request.body = webpush_opened(&request.body).expect("sealed for this browser").into();
+        let proof = request.headers[AUTHORIZATION].to_str().expect("text").to_owned();
+        let claims = proof.strip_prefix("vapid t=").and_then(|rest| rest.split('.').nth(1)).expect("a token");
+        let claims = base64::Engine::decode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, claims).expect("base64url");
+        request.headers.insert(AUTHORIZATION, claims.as_slice().try_into().expect("text"));
+        request
+    };
+    Kind {
+        provider: Box::new(made()),
+        request: Box::new(opened),
+        asks: None,
+        row: |reply| webpush::reply::judge(reply).1,
+        rows: webpush::reply::rows().collect(),
+    }
+}
+
 #[tokio::test]
 async fn conversations_go_as_recorded_and_cover_every_row() {
-    for (name, kind) in [("apns", apns()), ("fcm", fcm())] {
+    for (name, kind) in [("apns", apns()), ("fcm", fcm()), ("huawei", huawei()), ("webpush", webpush()), ("wns", wns())]
+    {
         let mut covered = BTreeSet::new();
         for file in files_below(&root().join(name)) {
             let text = std::fs::read_to_string(&file).expect("readable");

@@ -64,6 +64,13 @@ struct State {
 /// The connection that a request was answered on.
 pub(in crate::provider) struct Used(Arc<Line>);
 
+impl Used {
+    /// Sends nothing more on this connection.
+    pub(in crate::provider) fn leave(&self) {
+        self.0.retire();
+    }
+}
+
 /// A place for one request on a connection.
 struct Place {
     line: Arc<Line>,
@@ -120,11 +127,6 @@ impl Connections {
             }
         }
         (Reply::NotSent { why }, None)
-    }
-
-    /// Sends nothing more on this connection.
-    pub(in crate::provider) fn leave(&self, used: &Used) {
-        used.0.retire();
     }
 
     /// A place for one request; what is in the way where none came in time.
