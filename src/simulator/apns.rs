@@ -160,7 +160,6 @@ impl Device<'_> {
             return Err("MethodNotAllowed");
         }
         self.check_token(&request.headers)?;
-        self.link.prove();
         if device.is_empty() {
             return Err("MissingDeviceToken");
         }

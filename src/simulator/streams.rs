@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use axum::body::to_bytes;
+use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
@@ -55,15 +56,9 @@ impl Default for Streams {
 #[derive(Default)]
 pub(super) struct Link {
     in_flight: AtomicUsize,
+    /// Whether a request was answered by anything but that its sender is not known.
     proven: AtomicBool,
     pub(super) shown: apns::Shown,
-}
-
-impl Link {
-    /// The client has proven who it is.
-    pub(super) fn prove(&self) {
-        self.proven.store(true, Ordering::Release);
-    }
 }
 
 impl Simulator {
@@ -137,6 +132,9 @@ async fn answer(
         let (head, body) = request.into_parts();
         let cord = Cord::default();
         let response = apns::serve(&shared, &link, &head, whole(body).await, &cord).await;
+        if response.status() != StatusCode::FORBIDDEN {
+            link.proven.store(true, Ordering::Release);
+        }
         if cord.is_cut() {
             respond.send_reset(Reason::INTERNAL_ERROR);
         } else {

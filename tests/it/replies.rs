@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use self::server::{Then, answer, canned, finish, hold, peer, read_request};
 
-mod http2;
+pub(crate) mod http2;
 pub(crate) mod server;
 pub(crate) mod tls;
 

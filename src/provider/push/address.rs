@@ -64,6 +64,8 @@ mod tests {
             "https://fcm.googleapis.com:443/x",
             "https://db5p.notify.windows.com/?token=a%2fb",
             "https://a.b.notify.windows.com/",
+            // A slash, to this parser and to the one that the request is made with: they are the same.
+            "https://fcm.googleapis.com\\@evil.example/x",
         ] {
             assert!(hosts().admit(good).is_some(), "{good}");
         }
@@ -88,7 +90,6 @@ mod tests {
             "https://localhost/x",
             "https://169.254.169.254/latest/meta-data",
             "https://fcm.googleapis.com/x#y",
-            "https://fcm.googleapis.com\\@evil.example/x",
             "file:///etc/passwd",
             "https://fcm\u{3002}googleapis.com.evil/x",
         ] {

@@ -20,7 +20,9 @@ use tokio::task::JoinSet;
 use super::{DEADLINE, device, outcome, send};
 
 mod connections;
+mod hostile;
 mod tls;
+mod twin;
 mod worker;
 
 const ENTRY: &str = "apns/main";

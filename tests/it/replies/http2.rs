@@ -12,22 +12,22 @@ use super::server::{hold, peer};
 use super::tls::Authority;
 use super::{ask, settings, twilio_with};
 
-const DATA: u8 = 0;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
 
-fn frame(kind: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
     [&length[1..], &[kind, 0], &stream.to_be_bytes(), payload].concat()
 }
 
-fn setting(id: u16, value: u32) -> Vec<u8> {
+pub(crate) fn setting(id: u16, value: u32) -> Vec<u8> {
     frame(SETTINGS, 0, &[&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
 }
 
-fn goaway(last: u32, reason: u32) -> Vec<u8> {
+pub(crate) fn goaway(last: u32, reason: u32) -> Vec<u8> {
     frame(GOAWAY, 0, &[&last.to_be_bytes()[..], &reason.to_be_bytes(), b"+14155552671"].concat())
 }
 
