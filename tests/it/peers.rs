@@ -8,7 +8,7 @@ mod vendors;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,15 +47,20 @@ fn python() -> PathBuf {
     home.join("bin/python")
 }
 
-/// Tells a program of `tests/peers` something, and gives its answer.
-pub(crate) fn ask(program: &str, told: &Value) -> Value {
-    let mut child = Command::new(python())
+/// Starts a program of `tests/peers`, which is spoken to by its stdin and stdout.
+pub(crate) fn spawn(program: &str) -> Child {
+    Command::new(python())
         .arg("-I")
         .arg(root().join("tests/peers").join(program))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("Python starts");
+        .expect("Python starts")
+}
+
+/// Tells a program of `tests/peers` something, and gives its answer.
+pub(crate) fn ask(program: &str, told: &Value) -> Value {
+    let mut child = spawn(program);
     let mut stdin = child.stdin.take().expect("piped");
     stdin.write_all(told.to_string().as_bytes()).expect("it reads");
     drop(stdin);

@@ -21,6 +21,7 @@ use super::{DEADLINE, device, outcome, send};
 
 mod connections;
 mod hostile;
+mod peers;
 mod tls;
 mod twin;
 mod worker;

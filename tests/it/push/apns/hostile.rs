@@ -10,6 +10,9 @@ use super::*;
 use crate::replies::http2::{DATA, PING, RST_STREAM, SETTINGS, frame, goaway};
 use crate::replies::server::{hold, peer};
 
+/// What a peer says of a stream.
+type Frames = fn(u32) -> Vec<u8>;
+
 /// Answers pings and reads until a body was there: the stream that it came on. `None` if the connection ended first.
 async fn read_body(stream: &mut TcpStream) -> Option<u32> {
     loop {
@@ -29,9 +32,9 @@ async fn read_body(stream: &mut TcpStream) -> Option<u32> {
     }
 }
 
-/// One prompt to a peer that greets, reads a body, says the frames that `says` makes of its stream, and then closes or
+/// One prompt to a peer that greets, reads a body, says the `frames` that are made of its stream, and then closes or
 /// goes on; what was made of it, and how many bodies the peer had.
-async fn to_peer(says: fn(u32) -> Vec<u8>, stays: bool) -> (String, usize) {
+async fn to_peer(frames: Frames, stays: bool) -> (String, usize) {
     let bodies = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&bodies);
     let (address, _) = peer(move |mut stream: TcpStream, _| {
@@ -44,7 +47,7 @@ async fn to_peer(says: fn(u32) -> Vec<u8>, stays: bool) -> (String, usize) {
             }
             while let Some(id) = read_body(&mut stream).await {
                 seen.fetch_add(1, Ordering::SeqCst);
-                let _ = stream.write_all(&says(id)).await;
+                let _ = stream.write_all(&frames(id)).await;
                 if !stays {
                     let _ = stream.shutdown().await;
                     return;
@@ -67,7 +70,7 @@ fn reset(id: u32, reason: u32) -> Vec<u8> {
 async fn only_what_was_not_processed_is_written_again() {
     let not_sent = || ("not sent: transient".to_owned(), 3);
     let in_doubt = || ("in doubt: unknown".to_owned(), 1);
-    let cases: [(&str, fn(u32) -> Vec<u8>, bool, (String, usize)); 10] = [
+    let cases: [(&str, Frames, bool, (String, usize)); 10] = [
         ("REFUSED_STREAM", |id| reset(id, 7), true, not_sent()),
         ("RST_STREAM CANCEL", |id| reset(id, 8), true, in_doubt()),
         ("RST_STREAM INTERNAL_ERROR", |id| reset(id, 2), true, in_doubt()),
@@ -79,8 +82,8 @@ async fn only_what_was_not_processed_is_written_again() {
         ("a frame of no sense", |_| frame(RST_STREAM, 0, &[1, 2, 3]), true, in_doubt()),
         ("a flood of pings", |_| frame(PING, 0, &[7; 8]).repeat(20_000), true, in_doubt()),
     ];
-    for (what, says, stays, expected) in cases {
-        assert_eq!(to_peer(says, stays).await, expected, "{what}");
+    for (what, frames, stays, expected) in cases {
+        assert_eq!(to_peer(frames, stays).await, expected, "{what}");
     }
 }
 

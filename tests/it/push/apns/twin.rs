@@ -39,9 +39,9 @@ async fn answer(sender: &SendRequest<Bytes>, request: Request<()>, body: &[u8]) 
 }
 
 /// A right request, as the provider writes it: its address, headers and body.
-async fn right(stage: &Stage) -> (String, HeaderMap, Bytes) {
+fn right(stage: &Stage) -> (String, HeaderMap, Bytes) {
     let made = stage.apns.request(&message("00aa11"), stage.clock.now()).expect("fits");
-    // Its token is the provider's own affair: let it send once, and the twin says which it was shown.
+    // The provider's own token is its own affair.
     let claims = serde_json::json!({ "iss": APNS_TEAM_ID, "iat": stage.clock.now().as_millis() / 1_000 });
     let mut headers = made.headers;
     headers.insert("authorization", bearer(APNS_KEY_ID, &claims));
@@ -62,7 +62,7 @@ fn request(method: Method, url: &str, headers: &HeaderMap) -> Request<()> {
 
 /// What comes of a right request on a connection of its own, once `change` was done to it.
 async fn changed(stage: &Stage, change: impl FnOnce(&mut Method, &mut String, &mut HeaderMap, &mut Vec<u8>)) -> String {
-    let (mut url, mut headers, body) = right(stage).await;
+    let (mut url, mut headers, body) = right(stage);
     let (mut method, mut body) = (Method::POST, body.to_vec());
     change(&mut method, &mut url, &mut headers, &mut body);
     let sender = connect(stage.simulator.addr()).await;
@@ -124,7 +124,7 @@ async fn a_provider_token_is_checked_as_apple_does() {
         assert_eq!(came.await, expected, "{key_id} {team} {age}");
     }
     let sender = connect(stage.simulator.addr()).await;
-    let (url, mut headers, body) = right(&stage).await;
+    let (url, mut headers, body) = right(&stage);
     for (minutes, age, expected) in
         [(0, 60, "200 -"), (19, 0, "429 TooManyProviderTokenUpdates"), (2, 0, "200 -"), (0, 0, "200 -")]
     {
@@ -142,7 +142,7 @@ async fn a_provider_token_is_checked_as_apple_does() {
 async fn a_connection_has_one_stream_until_somebody_is_known_and_then_as_many_as_are_allowed() {
     let stage = Stage::new().await;
     let sender = connect(stage.simulator.addr()).await;
-    let (url, headers, body) = right(&stage).await;
+    let (url, headers, body) = right(&stage);
     stage.simulator.set_mode(ENTRY, Mode::Slow(Duration::from_millis(200)));
     let ask = || answer(&sender, request(Method::POST, &url, &headers), &body);
     let (first, second) = tokio::join!(ask(), ask());
