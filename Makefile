@@ -12,12 +12,12 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 TEST_NEEDS := /usr/lib/rabbitmq/bin/rabbitmq-server=rabbitmq-server /usr/bin/redis-server=redis-server
 CI_NEEDS := /usr/bin/docker-compose=docker-compose
 
-.PHONY: help deps deps-ci fmt lint test readings bench compose check demo
+.PHONY: help deps deps-ci fmt docs lint test readings bench compose check demo
 
 help: ## Says what there is
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
-deps: ## Installs what the tests need: Debian's RabbitMQ and Redis, a Valkey, vendors' Python libraries; starts nothing
+deps: ## Installs what the tests need: Debian's RabbitMQ and Redis, a Valkey, peers from PyPI and npm; starts nothing
 	@.ci/install $(TEST_NEEDS)
 	@.ci/valkey
 	@.ci/peers
@@ -27,6 +27,9 @@ deps-ci: deps ## The same, and docker-compose
 
 fmt: ## Formats the code
 	cargo fmt
+
+docs: ## Writes what is generated under docs/: schemas, and the reference of settings
+	COURIER_WRITE_DOCS=1 cargo test --locked --test it -- documents::generated
 
 lint: ## Checks form, clippy, documentation, and what comes into the tree
 	cargo fmt --check

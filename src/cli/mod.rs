@@ -17,7 +17,9 @@ mod check;
 mod demo;
 mod explain;
 mod run;
+mod schema;
 mod send;
+mod shell;
 mod simulate;
 mod tail;
 mod upstream;
@@ -49,6 +51,12 @@ enum Command {
     Tail(tail::Args),
     /// The simulated providers alone, for staging.
     Simulate(simulate::Args),
+    /// Prints JSON Schemas of messages and of the configuration, and the AsyncAPI document.
+    Schema(schema::Args),
+    /// Prints what completes the arguments of this program in a shell.
+    Completions(shell::Completions),
+    /// Prints the manual page.
+    Man,
 }
 
 /// Why a command failed.
@@ -149,6 +157,12 @@ impl Cli {
             Command::Tail(args) => tail::tail(&args, &settings(self.config.as_deref())?).await,
             Command::Demo(args) => demo::demo(args).await,
             Command::Simulate(args) => simulate::simulate(args).await,
+            Command::Schema(args) => {
+                schema::schema(&args);
+                Ok(())
+            }
+            Command::Completions(args) => shell::completions(&args),
+            Command::Man => shell::manual(),
         }
     }
 }

@@ -30,7 +30,9 @@ mod messages;
 mod origin;
 mod providers;
 mod read;
+pub mod reference;
 mod routes;
+pub mod schema;
 mod service;
 pub mod texts;
 

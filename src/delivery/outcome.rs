@@ -3,6 +3,7 @@
 //! The vocabulary is the contract's; [`super::follow`] chooses the words, [`crate::broker::wire`]
 //! writes them. Nothing here can hold a code, a number or a token.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::receipt::{ReceiptReport, ReceiptStatus};
@@ -12,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::phone::Country;
 
 /// What became of a challenge or an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// A provider accepted it.
@@ -67,7 +68,7 @@ impl Status {
 }
 
 /// Why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the words are the contract's, which explains them in one table")]
 pub enum Reason {
@@ -198,7 +199,7 @@ impl Reason {
 }
 
 /// What upstream may tell the person at the sign-in page, or do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the words are the contract's, which explains them in one list")]
 pub enum Advice {
@@ -212,7 +213,7 @@ pub enum Advice {
 }
 
 /// What says that it arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ConfirmedBy {
     /// A provider's receipt.
@@ -224,7 +225,7 @@ pub enum ConfirmedBy {
 }
 
 /// What an attempt cost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cost {
     /// A decimal number.
     pub amount: String,
@@ -233,7 +234,7 @@ pub struct Cost {
 }
 
 /// One request to a provider, as outcomes show it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptReport {
     /// 1 for the first.
     pub n: u32,
@@ -266,7 +267,7 @@ pub struct AttemptReport {
 }
 
 /// Why a planned hop was not tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the words are the contract's")]
 pub enum UnusedWhy {
@@ -299,7 +300,7 @@ impl UnusedWhy {
 }
 
 /// A hop that was planned but not tried.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unused {
     /// Its channel.
     pub channel: Channel,
@@ -311,34 +312,58 @@ pub struct Unused {
     pub why: UnusedWhy,
 }
 
-/// What the courier tells upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the fields are the contract's, which explains them in one table")]
+/// What the courier tells upstream. Within version 1 fields and words are only added: a consumer ignores those that it
+/// does not know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
+    /// `<challenge_id>:final`, or for an interim outcome `<challenge_id>:<attempt>:<status>`. A repeat has the same one.
     pub id: String,
+    /// Always 1.
     pub version: u32,
+    /// As the challenge had it.
     pub challenge_id: ChallengeId,
+    /// As the challenge had it.
     pub session_id: Option<String>,
+    /// As the challenge had it.
     pub user_id: Option<String>,
+    /// Whose policy applied.
     pub tenant: String,
+    /// As the challenge had it, or `sign_in`.
     pub purpose: String,
+    /// What became of it.
     pub status: Status,
+    /// Whether this is the last word. Each challenge gets exactly one that is.
     #[serde(rename = "final")]
     pub is_final: bool,
+    /// Why.
     pub reason: Option<Reason>,
+    /// What the sign-in page may tell the person, or do.
     pub advice: Option<Advice>,
+    /// The channel that the status is about; null where none was chosen.
     pub channel: Option<Channel>,
+    /// Upstream's name of the method.
     pub method_id: Option<String>,
+    /// The provider that the status is about.
     pub provider: Option<String>,
+    /// Masked: the calling code, a `*` for each hidden digit, the last two; for push, the platform.
     pub destination: Option<String>,
+    /// ISO 3166-1, or `001` for numbers that belong to no country.
     pub country: Option<Country>,
+    /// When the provider was asked.
     pub sent_at: Option<Timestamp>,
+    /// By then the courier will have moved on or concluded.
     pub receipt_by: Option<Timestamp>,
+    /// Nothing is sent after this.
     pub expires_at: Option<Timestamp>,
+    /// When this was decided.
     pub occurred_at: Timestamp,
+    /// What says that it arrived.
     pub confirmed_by: Option<ConfirmedBy>,
+    /// Every attempt so far, oldest first.
     pub attempts: Vec<AttemptReport>,
+    /// Hops that were planned and not tried.
     pub unused: Vec<Unused>,
+    /// Short machine words about what the courier decided on the way.
     pub notes: Vec<Note>,
     /// Which field of the challenge is wrong, where that is the reason.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -1,11 +1,12 @@
 //! What a provider later says became of a message, and which of two words counts.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 
 /// What a provider later says became of an accepted message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the words are the contract's")]
 pub enum ReceiptStatus {
@@ -95,7 +96,7 @@ impl ReceiptStatus {
 }
 
 /// A receipt, as outcomes show it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReceiptReport {
     /// What it says.
     pub status: ReceiptStatus,

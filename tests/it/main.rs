@@ -10,6 +10,8 @@ mod contract;
 #[cfg(test)]
 mod dialects;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod examples;
 #[cfg(test)]
 mod fallback;

@@ -14,11 +14,13 @@ pub(crate) mod sealed;
 use std::time::Duration;
 
 use mfa_courier::broker::Properties;
+use mfa_courier::broker::wire::schema::Body;
 use mfa_courier::challenge::Channel;
 use mfa_courier::delivery::outcome::{Reason, Status};
 use mfa_courier::delivery::verdict::AttemptResult::Accepted;
 use serde_json::{Value, json};
 
+use crate::documents::schemas::{assert_invalid, assert_valid};
 use crate::world::{Act, CODE, Setup, World};
 
 /// What has to become of an input.
@@ -85,6 +87,7 @@ fn seconds(n: u64) -> Duration {
 
 /// Publishes every case to a world of its own, and a good challenge after it.
 async fn try_all(setup: impl Fn() -> Setup, cases: Vec<Case>) {
+    hold_against_the_schema(&cases);
     for case in cases {
         let mut world = world(setup());
         world.start_worker();
@@ -97,6 +100,27 @@ async fn try_all(setup: impl Fn() -> Setup, cases: Vec<Case>) {
         world.settle(seconds(62)).await;
         assert_eq!(world.outcome("next").status, Status::Sent, "{}: the next one", shown(&case));
         assert_eq!(world.sent().len(), sent + 1, "{}: the next one", shown(&case));
+    }
+}
+
+/// The schema takes what the courier takes, and refuses what it refuses for its form.
+fn hold_against_the_schema(cases: &[Case]) {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for case in cases.iter().filter(|case| case.properties == Properties::default()) {
+        let Ok(body) = serde_json::from_slice::<Value>(&case.body) else { continue };
+        match case.becomes {
+            Becomes::Delivered => good.push(body),
+            // What is wrong with a time may be the hour, which no schema knows.
+            Becomes::Rejected(Reason::Malformed, "issued_at") => {}
+            Becomes::Rejected(Reason::Malformed | Reason::NoMethod, _) => bad.push(body),
+            Becomes::Quarantined | Becomes::Rejected(..) | Becomes::Refused(_) | Becomes::Expired => {}
+        }
+    }
+    if !good.is_empty() {
+        assert_valid(Body::Challenge, &good);
+    }
+    if !bad.is_empty() {
+        assert_invalid(Body::Challenge, &bad);
     }
 }
 

@@ -11,10 +11,12 @@ use crate::clock::Timestamp;
 use crate::delivery::outcome::Outcome;
 use crate::seal::Seal;
 
+pub mod asyncapi;
 pub mod challenge;
 pub mod form;
 pub mod parked;
 pub mod receipt;
+pub mod schema;
 pub mod strict;
 
 /// The AMQP `type` of outcomes.

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod calls;
+mod clients;
 mod commands;
 mod doors;
 mod fleet;

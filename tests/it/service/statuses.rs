@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use lapin::options::{BasicConsumeOptions, BasicGetOptions, BasicNackOptions};
 use lapin::types::FieldTable;
+use mfa_courier::broker::wire::schema::Body;
 use mfa_courier::clock::Clock;
 use mfa_courier::config::Settings;
 use mfa_courier::delivery::outcome::{Reason, Status};
@@ -22,6 +23,7 @@ use self::cases::{AT_ONCE, Case, GIVEN_UP, LEFT_ALONE, STOPPED};
 use super::front::{call_back_at, http_port};
 use super::{Courier, OUTCOMES, Stage};
 use crate::contract::{Row, TABLE};
+use crate::documents::schemas::assert_valid;
 use crate::node::{Client, Node, eventually, persistent};
 
 /// What no version says before it has limits for people and tenants; [`the_limits_are_not_there_yet`] notices them.
@@ -108,7 +110,9 @@ async fn every_status_reason_and_advice_of_the_contract_is_reached() {
     for (status, is_final) in STATUSES {
         assert!(statuses.contains(&(word(status), is_final)), "{status:?}, final: {is_final}");
     }
-    println!("{} rows, {} outcomes", reached.len(), heard.values().flatten().count());
+    let published: Vec<Value> = heard.into_values().flatten().collect();
+    assert_valid(Body::Outcome, &published);
+    println!("{} rows, {} outcomes", reached.len(), published.len());
 }
 
 /// Some wait for a second try when the worker stops, and one that starts later finds their time over; others the broker
