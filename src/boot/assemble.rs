@@ -157,6 +157,7 @@ fn provider(
         token_endpoint: entry.endpoints.get("token").map(ToString::to_string),
         settings: entry.settings.iter().map(|(key, setting)| (key.clone(), setting.value.clone())).collect(),
         flows,
+        receipts: Channel::ALL.into_iter().any(|channel| entry.per_channel(channel).receipts),
         ..ProviderSettings::new(entry.name.as_ref())
     };
     match kind.build(given, clock) {
@@ -220,7 +221,7 @@ fn check_routes(
 
 /// The channels on which a provider can say what became of a message.
 fn tells(kind: Option<&Kind>, mut channels: Vec<Channel>) -> Vec<Channel> {
-    channels.retain(|channel| kind.is_some_and(|kind| kind.longest_callback(*channel).is_some()));
+    channels.retain(|channel| kind.is_some_and(|kind| kind.hears() || kind.longest_callback(*channel).is_some()));
     channels
 }
 
@@ -247,7 +248,7 @@ fn hears(
     for entry in &settings.providers {
         let (Some(kind), Some(carried)) = (used.get(&entry.name), carried.get(&entry.name)) else { continue };
         let asked: Vec<_> = carried.iter().filter(|channel| entry.per_channel(**channel).receipts).copied().collect();
-        if asked.is_empty() {
+        if asked.is_empty() || kind.hears() {
             continue;
         }
         any = true;

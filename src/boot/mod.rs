@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::memory::MemoryBroker;
@@ -138,6 +139,8 @@ async fn serve(
     let retention = settings.ledger.retention;
     let (outbox, recording) = record(Arc::clone(&link.outbox), Arc::clone(&kept.ledger), clock.clone(), retention);
     doors.publishing.send_replace(Some(Arc::clone(&outbox)));
+    let (sessions, unbind) = (JoinSet::new(), CancellationToken::new());
+    let sessions = serve_providers(&parts, &outbox, &unbind, sessions);
     let worker = worker_with(settings, parts, clock, Arc::clone(&outbox), kept);
     watchdog::start(worker.pulse(), STANDSTILL);
     tracing::info!(broker = %redacted(settings), "consuming");
@@ -161,6 +164,8 @@ async fn serve(
         ended = worker.run(link.inbox, stop, settings.delivery.drain) => ended,
         () = watching => Ended::LinkFailed,
     };
+    unbind.cancel();
+    sessions.join_all().await;
     let last = link.state.borrow().clone();
     outbox.close().await;
     recording.finish(RECORD_PATIENCE).await;
@@ -174,6 +179,20 @@ async fn serve(
         (Ended::LinkFailed, LinkState::Failed(why)) => Err(RunError::Link(why)),
         (Ended::LinkFailed, _) => Err(RunError::Link("the link to the broker ended".to_owned())),
     }
+}
+
+/// Lets every provider keep the sessions that it needs.
+fn serve_providers(
+    parts: &Parts,
+    outbox: &Arc<dyn Outbox>,
+    unbind: &CancellationToken,
+    mut sessions: JoinSet<()>,
+) -> JoinSet<()> {
+    for provider in parts.roster.all() {
+        let (provider, outbox, unbind) = (Arc::clone(provider), Arc::clone(outbox), unbind.clone());
+        sessions.spawn(async move { provider.serve(outbox, unbind).await });
+    }
+    sessions
 }
 
 /// The broker's address without credentials.

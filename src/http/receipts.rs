@@ -132,7 +132,7 @@ impl Door {
             metrics::receipt(name, "nothing");
             return Ok(());
         };
-        let told = Told { handle: callback.handle, attempt: callback.attempt, status, code: news.code, at };
+        let told = Told { handle: callback.handle, attempt: Some(callback.attempt), status, code: news.code, at };
         let outbox = self.outbox.borrow().clone();
         let published = match outbox {
             Some(outbox) => outbox.publish(&told.publication(Route::Signals)).await.map_err(|why| why.to_string()),

@@ -7,7 +7,7 @@
 //! one is good takes the same time to tell whatever is wrong with it.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::hmac;
+use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use url::Url;
@@ -24,6 +24,7 @@ const TAG: usize = 9;
 const SIGNED: usize = Handle::BYTES + 1 + 1 + 4;
 /// What is signed begins with what it is for, so that nothing made by the same key can stand for another thing.
 const FOR_HANDLE: &[u8] = b"courier handle 1\0";
+const FOR_MESSAGE: &[u8] = b"courier message 1\0";
 const FOR_TOKEN: &[u8] = b"courier receipt 1\0";
 
 /// What makes and reads addresses for receipts.
@@ -118,6 +119,19 @@ impl Callbacks {
     pub fn path(&self) -> &str {
         &self.path
     }
+}
+
+/// What a receipt finds its challenge by that names only its message: for providers that tell receipts by a session of
+/// their own, where nobody else can. `message_id` is written in one way only. All workers agree on it without a key.
+#[must_use]
+pub fn of_message(provider: &str, message_id: &str) -> Handle {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in [FOR_MESSAGE, provider.as_bytes(), b"\0", message_id.as_bytes()] {
+        context.update(part);
+    }
+    let mut handle = Handle([0; Handle::BYTES]);
+    handle.0.copy_from_slice(&context.finish().as_ref()[..Handle::BYTES]);
+    handle
 }
 
 /// How long the addresses below `public_url` for `provider` are.

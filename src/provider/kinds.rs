@@ -13,6 +13,7 @@ use super::definition::{Definition, Dialect};
 use super::fcm::{self, Fcm};
 use super::http::{HttpProvider, ProviderSettings, SettingError};
 use super::huawei::{self, Huawei};
+use super::smpp::{self, Smpp};
 use super::webpush::{self, WebPush};
 use super::wns::{self, Wns};
 use crate::challenge::{Channel, Platform};
@@ -40,18 +41,21 @@ pub struct CodeKind {
     pub platforms: &'static [Platform],
     /// The settings it takes.
     pub settings: &'static [&'static str],
+    /// Whether it hears receipts by itself, without an address of ours.
+    pub hears: bool,
     build: Build,
 }
 
 type Build = fn(&ProviderSettings, &Clock) -> Result<Arc<dyn Provider>, Vec<SettingError>>;
 
 /// The kinds that are written in code.
-pub static IN_CODE: [CodeKind; 5] = [
+pub static IN_CODE: [CodeKind; 6] = [
     CodeKind {
         name: "apns",
         channels: &[Channel::Push],
         platforms: &apns::PLATFORMS,
         settings: &apns::SETTINGS,
+        hears: false,
         build: |given, clock| Ok(Arc::new(Apns::new(given, clock)?)),
     },
     CodeKind {
@@ -59,6 +63,7 @@ pub static IN_CODE: [CodeKind; 5] = [
         channels: &[Channel::Push],
         platforms: &fcm::PLATFORMS,
         settings: &fcm::SETTINGS,
+        hears: false,
         build: |given, clock| Ok(Arc::new(Fcm::new(given, clock)?)),
     },
     CodeKind {
@@ -66,13 +71,23 @@ pub static IN_CODE: [CodeKind; 5] = [
         channels: &[Channel::Push],
         platforms: &huawei::PLATFORMS,
         settings: &huawei::SETTINGS,
+        hears: false,
         build: |given, clock| Ok(Arc::new(Huawei::new(given, clock)?)),
+    },
+    CodeKind {
+        name: "smpp",
+        channels: &[Channel::Sms],
+        platforms: &[],
+        settings: &smpp::settings::SETTINGS,
+        hears: true,
+        build: |given, clock| Ok(Arc::new(Smpp::new(given, clock)?)),
     },
     CodeKind {
         name: "webpush",
         channels: &[Channel::Push],
         platforms: &webpush::PLATFORMS,
         settings: &webpush::SETTINGS,
+        hears: false,
         build: |given, clock| Ok(Arc::new(WebPush::new(given, clock)?)),
     },
     CodeKind {
@@ -80,6 +95,7 @@ pub static IN_CODE: [CodeKind; 5] = [
         channels: &[Channel::Push],
         platforms: &wns::PLATFORMS,
         settings: &wns::SETTINGS,
+        hears: false,
         build: |given, clock| Ok(Arc::new(Wns::new(given, clock)?)),
     },
 ];
@@ -119,6 +135,12 @@ impl Kind {
             Self::Data(definition) => definition.dialect(channel).is_some_and(Dialect::is_fetched),
             Self::Code(_) => false,
         }
+    }
+
+    /// Whether it hears receipts by itself, without an address of ours.
+    #[must_use]
+    pub const fn hears(&self) -> bool {
+        matches!(self, Self::Code(CodeKind { hears: true, .. }))
     }
 
     /// The longest address that the vendor calls back about `channel`; `None` where no receipts can come.

@@ -11,8 +11,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use crate::challenge::{Address, ChallengeId, Channel};
+use crate::broker::Outbox;
+use crate::challenge::{Address, ChallengeId, Channel, Handle};
 use crate::delivery::verdict::Verdict;
 use crate::secret::Secret;
 
@@ -25,6 +27,7 @@ pub mod http;
 pub mod huawei;
 pub mod kinds;
 mod push;
+pub mod smpp;
 pub mod webpush;
 pub mod wns;
 
@@ -75,7 +78,7 @@ impl Message {
 pub enum Reply {
     /// A whole answer.
     Answered {
-        /// The HTTP status.
+        /// The HTTP status; 0 where the protocol says it in its body.
         status: u16,
         /// The `Retry-After` hint, already relative and bounded to a day.
         retry_after: Option<Duration>,
@@ -157,6 +160,19 @@ pub trait Provider: Send + Sync {
         let _ = given;
         false
     }
+
+    /// What the ledger finds the challenge by when a receipt names only the message that `verdict` says was taken;
+    /// `None` where receipts come to an address of their own.
+    fn handle_of(&self, verdict: &Verdict) -> Option<Handle> {
+        let _ = verdict;
+        None
+    }
+
+    /// Keeps what it needs beside its requests until `stop`, and publishes what it hears by `outbox`. Once the worker
+    /// has stopped: what it waits for is let go in good order.
+    async fn serve(&self, outbox: Arc<dyn Outbox>, stop: CancellationToken) {
+        let _ = (outbox, stop);
+    }
 }
 
 /// The configured providers by name.
@@ -173,5 +189,10 @@ impl Roster {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Provider>> {
         self.0.get(name)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<dyn Provider>> {
+        self.0.values()
     }
 }

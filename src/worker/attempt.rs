@@ -222,7 +222,12 @@ impl Task {
         // The provider keeps to the deadline itself and knows how far its request came; this one is for bugs.
         let reply = tokio::time::timeout_at(deadline + Duration::from_millis(200), provider.send(&message, deadline));
         let reply = reply.await.unwrap_or_else(|_| Reply::InDoubt { why: "no answer in time".to_owned() });
-        provider.classify(&message, &reply)
+        let verdict = provider.classify(&message, &reply);
+        if let Some(handle) = provider.handle_of(&verdict) {
+            let challenge = self.delivery.challenge();
+            self.desk.remember_handle(handle, &challenge.id, challenge.expires_at + self.desk.tools.retention).await;
+        }
+        verdict
     }
 
     /// Health, lanes, figures and the log line of an answer; says how long its lane pauses, where it does.

@@ -11,8 +11,8 @@ use crate::broker::wire::{form, parked};
 use crate::broker::{Delivered, Route};
 use crate::challenge::{ChallengeId, Origin};
 use crate::clock::Timestamp;
-use crate::delivery::outcome::{ReceiptReport, Status};
-use crate::delivery::verdict::AttemptResult;
+use crate::delivery::outcome::{AttemptReport, ReceiptReport, Status};
+use crate::delivery::verdict::{AttemptResult, Verdict};
 use crate::delivery::version::Version;
 use crate::delivery::{Delivery, Event, Fact, Facts, Step};
 use crate::ledger::{Entry, Expected, Phase, Record, Word, Written, says_something_new};
@@ -20,6 +20,9 @@ use crate::telemetry::metrics;
 
 /// How long a signal waits before it is tried again.
 const RETRY_DELAY_MS: u32 = 800;
+
+/// How long a receipt may come before the answer to the message that it names.
+const MESSAGE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A receipt as the listener published it.
 pub(super) async fn told(desk: &Arc<Desk>, delivered: Delivered) {
@@ -31,11 +34,16 @@ pub(super) async fn told(desk: &Arc<Desk>, delivered: Delivered) {
     let letter = Letter::new(delivered, None, now, desk);
     match desk.tools.ledger.find(told.handle).await {
         Ok(Some(id)) => {
-            let Told { attempt, status, code, at, .. } = told;
+            let Some(attempt) = attempt_of(desk, &id, &told).await else {
+                return wait_for_message(desk, &told, letter).await;
+            };
+            let Told { status, code, at, .. } = told;
             let fact = Fact::Receipt { attempt, status, code, at };
             say_if_late(desk, &id, &fact, is_repeat).await;
             record(desk, id, fact, until, letter).await;
         }
+        // It may have come before the answer to what it is about.
+        Ok(None) if told.attempt.is_none() => wait_for_message(desk, &told, letter).await,
         // The ledger was lost, and with it what this was about.
         Ok(None) => {
             metrics::duplicate("orphan");
@@ -50,6 +58,40 @@ pub(super) async fn told(desk: &Arc<Desk>, delivered: Delivered) {
             letter.ack(desk).await;
         }
     }
+}
+
+/// The attempt that a receipt is about; `None` where its answer is not recorded yet, or never was.
+async fn attempt_of(desk: &Arc<Desk>, id: &ChallengeId, told: &Told) -> Option<u32> {
+    if told.attempt.is_some() {
+        return told.attempt;
+    }
+    let is_it = |report: &&AttemptReport| {
+        let provider = desk.tools.roster.get(&report.provider)?;
+        let message_id = report.message_id.clone();
+        let handle = provider.handle_of(&Verdict { message_id, ..Verdict::of(report.result) })?;
+        (handle == told.handle).then_some(())
+    };
+    let record = desk.tools.ledger.read(id).await.ok()??;
+    match &record.phase {
+        Phase::FactsOnly => None,
+        Phase::Working(delivery) | Phase::Parked { delivery, .. } => {
+            delivery.attempts().map(|(_, report)| report).find(|report| is_it(report).is_some()).map(|report| report.n)
+        }
+        Phase::Concluded(word) => {
+            let outcome = form::outcome(word.last.properties.content_type.as_deref(), &word.last.body)?;
+            outcome.attempts.iter().find(|report| is_it(report).is_some()).map(|report| report.n)
+        }
+    }
+}
+
+/// Tries a receipt again that names a message which nobody knows yet: it may have overtaken the answer.
+async fn wait_for_message(desk: &Arc<Desk>, told: &Told, letter: Letter) {
+    if desk.tools.clock.now() < told.at + MESSAGE_PATIENCE {
+        desk.publish(&told.publication(Route::Delay(RETRY_DELAY_MS))).await;
+    } else {
+        metrics::duplicate("orphan");
+    }
+    letter.ack(desk).await;
 }
 
 /// A receipt after the end is published before it is recorded. One that is recorded was published, unless its message

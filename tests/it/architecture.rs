@@ -16,7 +16,7 @@ const CORE: [&str; 6] =
     ["src/challenge.rs", "src/delivery/", "src/guard/", "src/phone.rs", "src/secret.rs", "src/worker/look.rs"];
 
 /// Libraries, and the only places that name them: what has to change when the library does.
-const PLACES: [(&str, &[&str]); 13] = [
+const PLACES: [(&str, &[&str]); 14] = [
     ("backoff", &["src/delivery/backoff.rs"]),
     ("governor", &["src/guard/quota.rs"]),
     // What comes of a request is told by its errors; push services simulate both sides of it.
@@ -47,6 +47,7 @@ const PLACES: [(&str, &[&str]); 13] = [
     ("rlibphonenumber", &["src/phone.rs"]),
     ("rustls_platform_verifier", &["src/provider/http/http2/tls.rs"]),
     ("tokio_rustls", &["src/provider/http/http2/"]),
+    ("rusmpp", &["src/provider/smpp/wire.rs"]),
 ];
 
 /// What has an effect, or an answer that differs from call to call.

@@ -42,6 +42,8 @@ mod service;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod smpp;
+#[cfg(test)]
 mod stories;
 #[cfg(test)]
 mod wire;

@@ -30,7 +30,7 @@ fn told(sent: &Sent, status: ReceiptStatus) -> Told {
     let (token, provider) = (parts.next().expect("a token"), parts.next().expect("a provider"));
     assert_eq!(provider, sent.provider);
     let callback = callbacks().read(provider, token, sent.at).expect("one of ours");
-    Told { handle: callback.handle, attempt: callback.attempt, status, code: None, at: sent.at + seconds(3) }
+    Told { handle: callback.handle, attempt: Some(callback.attempt), status, code: None, at: sent.at + seconds(3) }
 }
 
 async fn tell(world: &World, sent: &Sent, status: ReceiptStatus) {

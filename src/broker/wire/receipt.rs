@@ -20,8 +20,9 @@ pub const RECEIPT_TYPE: &str = "mfa.courier.receipt.v1";
 pub struct Told {
     /// What the ledger finds its challenge by.
     pub handle: Handle,
-    /// About which attempt, 1 for the first.
-    pub attempt: u32,
+    /// About which attempt, 1 for the first; absent where it is the one whose message `handle` stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
     /// What it says.
     pub status: ReceiptStatus,
     /// The provider's own code.

@@ -88,6 +88,8 @@ pub struct ProviderSettings {
     pub connect_timeout: Duration,
     /// What makes the addresses of what vendors fetch; absent where nothing of ours can be reached.
     pub flows: Option<Flows>,
+    /// Whether news of what it accepted is wanted.
+    pub receipts: bool,
     /// Certificates (PEM) to trust beside those of the system, for gateways of one's own.
     pub extra_roots: Option<String>,
 }
@@ -104,6 +106,7 @@ impl ProviderSettings {
             settings: BTreeMap::new(),
             connect_timeout: Duration::from_secs(2),
             flows: None,
+            receipts: false,
             extra_roots: None,
         }
     }
