@@ -8,7 +8,7 @@ use mfa_courier::challenge::{Address, ChallengeId};
 use mfa_courier::clock::{Clock, Timestamp};
 use mfa_courier::delivery::outcome::ReceiptStatus;
 use mfa_courier::delivery::verdict::AttemptResult;
-use mfa_courier::phone::Phone;
+use mfa_courier::phone::PhoneNumber;
 use mfa_courier::provider::http::ProviderSettings;
 use mfa_courier::provider::smpp::receipt::{Ids, Receipt, canonical, read};
 use mfa_courier::provider::smpp::wire::Frame;
@@ -32,7 +32,7 @@ fn message(text: &str) -> Message {
     Message {
         reference: "r-1".into(),
         challenge: ChallengeId::parse("c-1").expect("valid"),
-        address: Address::Sms { to: Phone::parse("+33612345678").expect("valid") },
+        address: Address::Sms { to: PhoneNumber::parse("+33612345678", None).expect("valid") },
         sender: Some("ACME".into()),
         title: None,
         text: Secret::new(text),
@@ -63,7 +63,7 @@ fn a_message_is_written_as_published() {
 #[test]
 fn parts_have_headers_and_the_last_asks_for_the_receipt() {
     let made = smpp().pdus(&message(&"a".repeat(161)), Timestamp::EPOCH).expect("fits");
-    let flags = made.iter().map(|pdu| (pdu[43], pdu[63])).collect::<Vec<_>>();
+    let flags = made.iter().map(|pdu| (pdu[38], pdu[59])).collect::<Vec<_>>();
     assert_eq!((made.len(), flags), (2, vec![(0x40, 0), (0x40, 1)]));
 }
 

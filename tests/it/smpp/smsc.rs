@@ -84,8 +84,11 @@ impl Line {
     }
 
     async fn read(&mut self) -> Heard {
-        let mut field = || async { self.0.read_u32().await.expect("a PDU") };
-        let (length, id, status, sequence) = (field().await, field().await, field().await, field().await);
+        let mut fields = [0; 4];
+        for field in &mut fields {
+            *field = self.0.read_u32().await.expect("a PDU");
+        }
+        let [length, id, status, sequence] = fields;
         let mut body = vec![0; usize::try_from(length).expect("short") - 16];
         self.0.read_exact(&mut body).await.expect("whole");
         Heard { id, status, sequence, body }
