@@ -1,6 +1,7 @@
 //! `mfa-courier check`: everything that is wrong in the configuration, or what it comes to.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -14,10 +15,13 @@ use crate::ledger::redis::RedisLedger;
 
 mod texts;
 
+/// How long a provider may take to say whether it takes the credentials.
+const PROVIDER_PATIENCE: Duration = Duration::from_secs(10);
+
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each flag of the command line")]
 pub(super) struct Args {
-    /// Also tries whether the broker and the ledger can be reached and take the credentials.
+    /// Also tries whether the broker, the ledger and those providers where it costs nothing take the credentials.
     #[arg(long)]
     live: bool,
     /// Prints the settings in effect, all layers together, secrets left out.
@@ -45,7 +49,7 @@ pub(super) async fn check(args: &Args, file: Option<&Path>) -> Result<(), Failur
         }
         Err(failure) => return Err(failure),
     };
-    let live = if args.live { Some(Live::of(&settings).await) } else { None };
+    let live = if args.live { Some(Live::of(&settings, &parts).await) } else { None };
     let samples = texts::samples(&parts.texts);
     let mut warnings: Vec<_> = settings.warnings.iter().chain(&parts.warnings).map(ToString::to_string).collect();
     warnings.extend(samples.iter().filter_map(Sample::warning));
@@ -62,7 +66,7 @@ pub(super) async fn check(args: &Args, file: Option<&Path>) -> Result<(), Failur
         print!("{}", texts::shown(&samples, args.texts));
     }
     match live {
-        Some(Live { broker, ledger }) => broker.and(ledger).map_err(Failure::Service),
+        Some(live) => live.result().map_err(Failure::Service),
         None => Ok(()),
     }
 }
@@ -71,11 +75,27 @@ pub(super) async fn check(args: &Args, file: Option<&Path>) -> Result<(), Failur
 struct Live {
     broker: Result<(), String>,
     ledger: Result<(), String>,
+    /// By name; `None` where there is nothing to try that costs nothing.
+    providers: Vec<(String, Option<Result<(), String>>)>,
 }
 
 impl Live {
-    async fn of(settings: &Settings) -> Self {
-        Self { broker: try_broker(settings).await, ledger: try_ledger(settings).await }
+    async fn of(settings: &Settings, parts: &Parts) -> Self {
+        let mut providers = Vec::new();
+        for provider in parts.roster.all() {
+            let tried = provider.try_out(Clock::instant() + PROVIDER_PATIENCE).await;
+            providers.push((provider.name().to_owned(), tried));
+        }
+        Self { broker: try_broker(settings).await, ledger: try_ledger(settings).await, providers }
+    }
+
+    /// The first thing that can't be used.
+    fn result(self) -> Result<(), String> {
+        self.broker.and(self.ledger)?;
+        for (name, tried) in self.providers {
+            tried.unwrap_or(Ok(())).map_err(|why| format!("{name}: {why}"))?;
+        }
+        Ok(())
     }
 }
 
@@ -114,11 +134,18 @@ fn print_text(parts: &Parts, file: Option<&Path>, live: Option<&Live>) {
 }
 
 fn print_live(live: Option<&Live>) {
-    if let Some(Live { broker, ledger }) = live {
+    if let Some(Live { broker, ledger, providers }) = live {
         for (service, tried) in [("broker", broker), ("ledger", ledger)] {
             match tried {
                 Ok(()) => println!("  the {service} can be used"),
                 Err(_) => println!("  the {service} can't be used"),
+            }
+        }
+        for (name, tried) in providers {
+            match tried {
+                Some(Ok(())) => println!("  {name} takes the credentials"),
+                Some(Err(why)) => println!("  {name} can't be used: {why}"),
+                None => println!("  {name} was not tried: nothing is known that costs nothing"),
             }
         }
     }
@@ -136,8 +163,14 @@ fn print_json(warnings: &[String], samples: &[Sample<'_>], parts: &Parts, live: 
         Err(why) => json!({ "ok": false, "why": why }),
     };
     let (broker, ledger) = (live.map(|live| told(&live.broker)), live.map(|live| told(&live.ledger)));
+    let tried = live.map(|live| {
+        let row =
+            |(name, tried): &(String, Option<Result<(), String>>)| (name.clone(), json!(tried.as_ref().map(told)));
+        live.providers.iter().map(row).collect::<serde_json::Map<_, _>>()
+    });
     let told = json!({
         "ok": true, "warnings": warnings, "providers": providers, "texts": texts, "broker": broker, "ledger": ledger,
+        "credentials": tried,
     });
     println!("{told}");
 }

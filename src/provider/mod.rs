@@ -168,6 +168,13 @@ pub trait Provider: Send + Sync {
         None
     }
 
+    /// Whether the vendor takes the credentials, by something that costs nothing, until `deadline`; `None` where this
+    /// kind knows of no such thing.
+    async fn try_out(&self, deadline: Instant) -> Option<Result<(), String>> {
+        let _ = deadline;
+        None
+    }
+
     /// Keeps what it needs beside its requests until `stop`, and publishes what it hears by `outbox`. Once the worker
     /// has stopped: what it waits for is let go in good order.
     async fn serve(&self, outbox: Arc<dyn Outbox>, stop: CancellationToken) {

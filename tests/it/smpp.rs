@@ -171,3 +171,24 @@ async fn a_giant_pdu_ends_the_line_and_an_unknown_one_does_not() {
     assert_eq!(stage.until_final("c-1").await["status"], "unknown");
     stage.stop().await;
 }
+
+#[tokio::test]
+async fn credentials_are_tried_by_a_bind_that_is_let_go() {
+    let smsc = Smsc::listen().await;
+    let settings = load(&configuration(&smsc.host(), ""));
+    let parts = assemble(&settings, &Clock::system()).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    let provider = Arc::clone(parts.roster.get("smsc").expect("configured"));
+    let tried =
+        |provider: Arc<dyn Provider>| tokio::spawn(async move { provider.try_out(Clock::instant() + PATIENCE).await });
+    let trying = tried(Arc::clone(&provider));
+    let mut line = smsc.bound().await;
+    let unbind = line.next(smsc::UNBIND).await;
+    line.answer(&unbind, 0, b"").await;
+    assert_eq!(trying.await.expect("it ends"), Some(Ok(())));
+    let trying = tried(provider);
+    let mut line = smsc.accepted().await;
+    let bind = line.next(smsc::BIND_TRANSCEIVER).await;
+    line.answer(&bind, 0x0e, b"").await;
+    let refused = "the server refuses the bind with status 0xE".to_owned();
+    assert_eq!(trying.await.expect("it ends"), Some(Err(refused)));
+}

@@ -126,6 +126,16 @@ impl Provider for Fcm {
         reply
     }
 
+    async fn try_out(&self, deadline: Instant) -> Option<Result<(), String>> {
+        let refused = |failure| match failure {
+            Reply::Answered { status, .. } | Reply::Torn { status, .. } | Reply::Refused { status, .. } => {
+                format!("no access token: answered with status {status}")
+            }
+            Reply::Unfit { why } | Reply::NotSent { why } | Reply::InDoubt { why } => format!("no access token: {why}"),
+        };
+        Some(self.tokens.get(deadline).await.map(drop).map_err(refused))
+    }
+
     fn classify(&self, message: &Message, reply: &Reply) -> Verdict {
         let Some(target) = target(message) else { return reply::judge(reply, &Secret::default()).0 };
         let now = self.clock.now();

@@ -66,22 +66,6 @@ impl Smpp {
         })
     }
 
-    /// Binds once and lets go again.
-    ///
-    /// # Errors
-    /// Why the server can't be used with these credentials.
-    pub async fn try_out(&self) -> Result<(), String> {
-        let keeper = self.keeper(Arc::new(|_| Box::pin(async { session::taken(false) })), CancellationToken::new());
-        keeper.try_out().await.map_err(|line| match line {
-            Line::Down(why) => why,
-            Line::Refused(answer) => {
-                let status = Frame::read(&answer).map_or(0, |answer| answer.status);
-                format!("the server refuses the bind with status 0x{status:X}")
-            }
-            Line::Connecting | Line::Bound => "no line".to_owned(),
-        })
-    }
-
     fn keeper(&self, ear: Ear, stop: CancellationToken) -> Keeper {
         Keeper { smsc: Arc::clone(&self.smsc), name: self.name.clone(), line: self.line.clone(), ear, stop }
     }
@@ -200,6 +184,20 @@ impl Provider for Smpp {
         let heard = self.smsc.receipts && verdict.result == AttemptResult::Accepted;
         let id = verdict.message_id.as_deref().filter(|_| heard)?;
         Some(callback::of_message(&self.name, &receipt::canonical(id)))
+    }
+
+    async fn try_out(&self, deadline: Instant) -> Option<Result<(), String>> {
+        let keeper = self.keeper(Arc::new(|_| Box::pin(async { session::taken(false) })), CancellationToken::new());
+        let tried = timeout_at(deadline, keeper.try_out()).await;
+        let refused = |line| match line {
+            Line::Down(why) => why,
+            Line::Refused(answer) => {
+                let status = Frame::read(&answer).map_or(0, |answer| answer.status);
+                format!("the server refuses the bind with status 0x{status:X}")
+            }
+            Line::Connecting | Line::Bound => "no line".to_owned(),
+        };
+        Some(tried.map_or_else(|_| Err("no answer in time".to_owned()), |tried| tried.map_err(refused)))
     }
 
     async fn serve(&self, outbox: Arc<dyn Outbox>, stop: CancellationToken) {

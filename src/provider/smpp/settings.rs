@@ -151,12 +151,11 @@ fn errors(given: &ProviderSettings, mistakes: &mut Mistakes) -> BTreeMap<u32, At
         let hex = status.strip_prefix("0x").map(|digits| u32::from_str_radix(digits, 16));
         let status = hex.unwrap_or_else(|| status.parse()).ok().filter(|status| *status != 0);
         let result = RESULTS.into_iter().find(|result| result.as_str() == value.expose());
-        match status.zip(result) {
-            Some((status, result)) => drop(errors.insert(status, result)),
-            None => {
-                let words = RESULTS.map(AttemptResult::as_str).join(", ");
-                mistakes.add(key, "another row", format!("a status such as \"0x411\", and one of {words}"));
-            }
+        if let Some((status, result)) = status.zip(result) {
+            errors.insert(status, result);
+        } else {
+            let words = RESULTS.map(AttemptResult::as_str).join(", ");
+            mistakes.add(key, "another row", format!("a status such as \"0x411\", and one of {words}"));
         }
     }
     errors

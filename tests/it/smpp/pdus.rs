@@ -40,7 +40,7 @@ fn message(text: &str) -> Message {
         language: "en".into(),
         purpose: "sign_in".into(),
         tenant: "default".into(),
-        validity: Duration::from_secs(300),
+        validity: Duration::from_mins(5),
         callback_url: None,
     }
 }
