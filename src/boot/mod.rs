@@ -10,6 +10,7 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::memory::MemoryBroker;
@@ -155,11 +156,7 @@ async fn serve(
             }
         }
     };
-    let asked = stop.clone();
-    let asked = tokio::spawn(async move {
-        asked.cancelled().await;
-        Clock::instant()
-    });
+    let asked = tokio::spawn(when_cancelled(stop.clone()));
     let ended = tokio::select! {
         ended = worker.run(link.inbox, stop, settings.delivery.drain) => ended,
         () = watching => Ended::LinkFailed,
@@ -179,6 +176,12 @@ async fn serve(
         (Ended::LinkFailed, LinkState::Failed(why)) => Err(RunError::Link(why)),
         (Ended::LinkFailed, _) => Err(RunError::Link("the link to the broker ended".to_owned())),
     }
+}
+
+/// The moment at which `stop` was cancelled.
+async fn when_cancelled(stop: CancellationToken) -> Instant {
+    stop.cancelled().await;
+    Clock::instant()
 }
 
 /// Lets every provider keep the sessions that it needs.
