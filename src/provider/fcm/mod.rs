@@ -127,13 +127,7 @@ impl Provider for Fcm {
     }
 
     async fn try_out(&self, deadline: Instant) -> Option<Result<(), String>> {
-        let refused = |failure| match failure {
-            Reply::Answered { status, .. } | Reply::Torn { status, .. } | Reply::Refused { status, .. } => {
-                format!("no access token: answered with status {status}")
-            }
-            Reply::Unfit { why } | Reply::NotSent { why } | Reply::InDoubt { why } => format!("no access token: {why}"),
-        };
-        Some(self.tokens.get(deadline).await.map(drop).map_err(refused))
+        Some(self.tokens.try_out(deadline).await)
     }
 
     fn classify(&self, message: &Message, reply: &Reply) -> Verdict {

@@ -129,6 +129,17 @@ impl AccessTokens {
         }
     }
 
+    /// Whether a token is to be had by `deadline`, or why not.
+    pub(in crate::provider) async fn try_out(&self, deadline: Instant) -> Result<(), String> {
+        let refused = |failure| match failure {
+            Reply::Answered { status, .. } | Reply::Torn { status, .. } | Reply::Refused { status, .. } => {
+                format!("no access token: answered with status {status}")
+            }
+            Reply::Unfit { why } | Reply::NotSent { why } | Reply::InDoubt { why } => format!("no access token: {why}"),
+        };
+        self.get(deadline).await.map(drop).map_err(refused)
+    }
+
     async fn with(&self, token: &AccessToken, write: impl Fn() -> Result<Request, Reply>, deadline: Instant) -> Reply {
         match write() {
             Ok(mut request) => {

@@ -161,6 +161,10 @@ impl Provider for Huawei {
         reply
     }
 
+    async fn try_out(&self, deadline: Instant) -> Option<Result<(), String>> {
+        Some(self.tokens.try_out(deadline).await)
+    }
+
     fn classify(&self, message: &Message, reply: &Reply) -> Verdict {
         let Some(target) = target(message) else { return reply::judge(reply, &Secret::default()).0 };
         let now = self.clock.now();

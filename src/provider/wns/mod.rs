@@ -164,6 +164,10 @@ impl Provider for Wns {
         reply
     }
 
+    async fn try_out(&self, deadline: Instant) -> Option<Result<(), String>> {
+        Some(self.tokens.try_out(deadline).await)
+    }
+
     fn classify(&self, message: &Message, reply: &Reply) -> Verdict {
         let mut verdict = reply::judge(reply).0;
         let Some(target) = target(message) else { return verdict };
