@@ -152,7 +152,7 @@ struct PushBody {
     #[schemars(length(min = 1, max = 32))]
     platform: String,
     /// The token; for `web` the subscription object, for `windows` the channel URI. Secret.
-    #[schemars(with = "serde_json::Value")]
+    #[schemars(with = "Option<serde_json::Value>")]
     token: Option<String>,
     /// Which configured app it belongs to.
     #[schemars(length(min = 1, max = 64), regex(pattern = NO_CONTROL))]
@@ -182,7 +182,7 @@ pub struct CancelledBody {
     /// Which challenge.
     id: ChallengeId,
     /// For people; not looked at.
-    #[schemars(with = "serde_json::Value")]
+    #[schemars(with = "Option<serde_json::Value>")]
     reason: Option<String>,
 }
 
@@ -194,13 +194,13 @@ pub struct VerifiedBody {
     /// Which challenge.
     id: ChallengeId,
     /// Which channel it came by, where upstream knows. What is no channel counts as not known.
-    #[schemars(with = "serde_json::Value")]
+    #[schemars(with = "Option<serde_json::Value>")]
     channel: Option<Channel>,
     /// Which provider it came by, where upstream knows.
-    #[schemars(with = "serde_json::Value")]
+    #[schemars(with = "Option<serde_json::Value>")]
     provider: Option<String>,
     /// When.
-    #[schemars(with = "serde_json::Value")]
+    #[schemars(with = "Option<serde_json::Value>")]
     verified_at: Option<Timestamp>,
 }
 
