@@ -116,12 +116,11 @@ impl Listener {
             let connection = server.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
             open.spawn(async move {
                 let mut connection = pin!(connection);
-                let ended = match leave.run_until_cancelled(connection.as_mut()).await {
-                    Some(ended) => ended,
-                    None => {
-                        connection.as_mut().graceful_shutdown();
-                        connection.await
-                    }
+                let ended = if let Some(ended) = leave.run_until_cancelled(connection.as_mut()).await {
+                    ended
+                } else {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
                 };
                 if let Err(why) = ended {
                     tracing::debug!(why, "a connection ended early");

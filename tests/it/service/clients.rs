@@ -42,9 +42,9 @@ fn node() -> Language {
 
 /// Built here, as `cargo test --test it` alone does not.
 async fn rust() -> Language {
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--locked", "--quiet", "--examples"]).current_dir(root());
-    let built = build.output().await.expect("cargo runs");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--locked", "--quiet", "--examples"]).current_dir(root());
+    let built = cargo.output().await.expect("cargo runs");
     assert!(built.status.success(), "{}", text(&built.stderr));
     let folder: PathBuf = Path::new(super::PROGRAM).with_file_name("examples");
     let program = |name: &str| Command::new(folder.join(name));
