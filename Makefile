@@ -9,7 +9,8 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 # What the tests need beside Rust, and what CI needs besides: a program of each package, and the package.
-TEST_NEEDS := /usr/lib/rabbitmq/bin/rabbitmq-server=rabbitmq-server /usr/bin/redis-server=redis-server
+TEST_NEEDS := /usr/lib/rabbitmq/bin/rabbitmq-server=rabbitmq-server /usr/bin/redis-server=redis-server \
+	/usr/bin/promtool=prometheus
 CI_NEEDS := /usr/bin/docker-compose=docker-compose
 
 .PHONY: help deps deps-ci fmt docs lint test readings bench compose check demo
@@ -17,7 +18,7 @@ CI_NEEDS := /usr/bin/docker-compose=docker-compose
 help: ## Says what there is
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
-deps: ## Installs what the tests need: Debian's RabbitMQ and Redis, a Valkey, peers from PyPI and npm; starts nothing
+deps: ## Installs what the tests need: RabbitMQ, Redis, Valkey, promtool, peers from PyPI and npm; starts nothing
 	@.ci/install $(TEST_NEEDS)
 	@.ci/valkey
 	@.ci/peers

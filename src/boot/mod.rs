@@ -28,7 +28,7 @@ use crate::ledger::lanes::FleetLanes;
 use crate::ledger::memory::MemoryLedger;
 use crate::ledger::recorder::record;
 use crate::ledger::redis::{RedisLedger, RedisStartError};
-use crate::telemetry::metrics::{Metrics, MetricsError};
+use crate::telemetry::metrics::{self, Metrics, MetricsError};
 use crate::worker::pressure::Pressure;
 use crate::worker::{Ended, Tools, Worker};
 
@@ -292,6 +292,9 @@ fn worker_with(
     outbox: Arc<dyn Outbox>,
     Kept { ledger, lanes }: Kept,
 ) -> Worker {
+    for provider in &parts.policy.providers {
+        metrics::configured(&provider.name, provider.receipts);
+    }
     let (now, mut dice) = (clock.now(), Dice::system());
     // Whoever sleeps holds a message: most of the prefetch stays for those that work.
     let sleepers = usize::from(settings.broker.prefetch / 4).max(1);

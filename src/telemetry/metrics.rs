@@ -255,6 +255,14 @@ pub fn conversion(provider: &Arc<str>, channel: Channel, country: Option<Country
     .increment(1);
 }
 
+/// A provider is configured, with receipts or without: what alerts ask of it is there before anything happens.
+pub fn configured(provider: &Arc<str>, receipts: bool) {
+    provider_state(provider, None, CircuitState::Closed);
+    if receipts {
+        counter!(RECEIPTS, "provider" => Arc::clone(provider), "status" => "delivered").increment(0);
+    }
+}
+
 /// A circuit changed; without a country: the whole provider.
 pub fn provider_state(provider: &Arc<str>, country: Option<Country>, state: CircuitState) {
     let value = match state {

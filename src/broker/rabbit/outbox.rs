@@ -35,11 +35,7 @@ impl Outbox for RabbitOutbox {
         if !matches!(publication.route, Route::Reply(_)) {
             return wire.publish(address, publication).await;
         }
-        let outcome = wire.reply(address, publication).await;
-        if matches!(outcome, Err(PublishError::Unroutable)) {
-            metrics::counter!("courier_replies_unroutable_total").increment(1);
-        }
-        outcome
+        wire.reply(address, publication).await
     }
 
     async fn close(&self) {

@@ -1,6 +1,7 @@
 //! The program itself: its binary, on a real RabbitMQ, with simulated providers, killed and stopped as the
 //! world does it.
 
+mod alerts;
 mod bounds;
 mod calls;
 mod clients;
