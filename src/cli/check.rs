@@ -44,7 +44,7 @@ pub(super) async fn check(args: &Args, file: Option<&Path>) -> Result<(), Failur
         Ok(checked) => checked,
         Err(Failure::Config(errors)) if args.json => {
             let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-            println!("{}", json!({ "ok": false, "errors": errors }));
+            outln!("{}", json!({ "ok": false, "errors": errors }));
             return Err(Failure::Told(64));
         }
         Err(failure) => return Err(failure),
@@ -57,13 +57,13 @@ pub(super) async fn check(args: &Args, file: Option<&Path>) -> Result<(), Failur
         print_json(&warnings, &samples, &parts, live.as_ref());
     } else {
         if args.effective {
-            println!("{}", settings.redacted());
+            outln!("{}", settings.redacted());
         }
         print_text(&parts, file, live.as_ref());
         for warning in &warnings {
             eprintln!("warning: {warning}");
         }
-        print!("{}", texts::shown(&samples, args.texts));
+        out!("{}", texts::shown(&samples, args.texts));
     }
     match live {
         Some(live) => live.result().map_err(Failure::Service),
@@ -114,20 +114,20 @@ async fn try_broker(settings: &Settings) -> Result<(), String> {
 fn print_text(parts: &Parts, file: Option<&Path>, live: Option<&Live>) {
     let defaults = || "no file was given; the built-in defaults and the environment".to_owned();
     let source = file.map_or_else(defaults, |file| file.display().to_string());
-    println!("{source}: good");
+    outln!("{source}: good");
     if parts.policy.providers.is_empty() {
-        println!("  no provider is configured: every challenge would be rejected with no_route");
+        outln!("  no provider is configured: every challenge would be rejected with no_route");
         return print_live(live);
     }
     for provider in &parts.policy.providers {
         let senders: Vec<_> = provider.senders.iter().map(|sender| sender.from.as_ref()).collect();
         let from = if senders.is_empty() { String::new() } else { format!(", from {}", senders.join(", ")) };
-        println!("  {} carries {}{from}", provider.name, provider.channel);
+        outln!("  {} carries {}{from}", provider.name, provider.channel);
     }
     for channel in Channel::ALL {
         let first = parts.policy.providers.iter().any(|provider| provider.channel == channel);
         if !first {
-            println!("  nobody carries {channel}");
+            outln!("  nobody carries {channel}");
         }
     }
     print_live(live);
@@ -137,15 +137,15 @@ fn print_live(live: Option<&Live>) {
     if let Some(Live { broker, ledger, providers }) = live {
         for (service, tried) in [("broker", broker), ("ledger", ledger)] {
             match tried {
-                Ok(()) => println!("  the {service} can be used"),
-                Err(_) => println!("  the {service} can't be used"),
+                Ok(()) => outln!("  the {service} can be used"),
+                Err(_) => outln!("  the {service} can't be used"),
             }
         }
         for (name, tried) in providers {
             match tried {
-                Some(Ok(())) => println!("  {name} takes the credentials"),
-                Some(Err(why)) => println!("  {name} can't be used: {why}"),
-                None => println!("  {name} was not tried: nothing is known that costs nothing"),
+                Some(Ok(())) => outln!("  {name} takes the credentials"),
+                Some(Err(why)) => outln!("  {name} can't be used: {why}"),
+                None => outln!("  {name} was not tried: nothing is known that costs nothing"),
             }
         }
     }
@@ -172,5 +172,5 @@ fn print_json(warnings: &[String], samples: &[Sample<'_>], parts: &Parts, live: 
         "ok": true, "warnings": warnings, "providers": providers, "texts": texts, "broker": broker, "ledger": ledger,
         "credentials": tried,
     });
-    println!("{told}");
+    outln!("{told}");
 }

@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args, settings: &Settings) -> Result<(), Failure> {
     };
     let costs = Costs { settings, challenge: &challenge };
     if args.json {
-        println!("{}", as_json(&explanation, &costs));
+        outln!("{}", as_json(&explanation, &costs));
     } else {
         print(&explanation, &costs);
     }
@@ -185,11 +185,11 @@ fn print(explanation: &Explanation, costs: &Costs<'_>) {
     let challenge = costs.challenge;
     if let Some(rejection) = &explanation.rejection {
         let field = rejection.field.as_ref().map(|field| format!("; look at `{field}`")).unwrap_or_default();
-        println!("rejected: {}{field}", rejection.reason.as_str());
+        outln!("rejected: {}{field}", rejection.reason.as_str());
     }
     if !explanation.hops.is_empty() {
         let to = challenge.methods.last().map(Method::masked).unwrap_or_default();
-        println!("to {to}, in this order, each beginning and taking so long at most:\n{}\n", hops(explanation, costs));
+        outln!("to {to}, in this order, each beginning and taking so long at most:\n{}\n", hops(explanation, costs));
         let time = seconds(longest(explanation, challenge));
         let cost = match costs.at_most(&explanation.hops) {
             Some(sums) => {
@@ -197,18 +197,18 @@ fn print(explanation: &Explanation, costs: &Costs<'_>) {
             }
             None => "not known for every provider".to_owned(),
         };
-        println!("all of them: {time}; one segment or minute by each: {cost}");
+        outln!("all of them: {time}; one segment or minute by each: {cost}");
         if explanation.hops.iter().any(|hop| hop.may_be_too_late) {
             let lasts = seconds(challenge.expires_at.since(challenge.arrived_at));
-            println!("late: the challenge, which lasts {lasts}, may have expired before this hop begins");
+            outln!("late: the challenge, which lasts {lasts}, may have expired before this hop begins");
         }
     }
     if !explanation.skipped.is_empty() {
-        println!("\nnot tried:");
+        outln!("\nnot tried:");
     }
     for skipped in &explanation.skipped {
         let by = skipped.provider.as_ref().map(|provider| format!(" by {provider}")).unwrap_or_default();
-        println!("  {}{by}: {}", skipped.channel, sentence(skipped));
+        outln!("  {}{by}: {}", skipped.channel, sentence(skipped));
     }
 }
 

@@ -13,6 +13,9 @@ use crate::broker::rabbit::UpstreamError;
 use crate::config::{ConfigError, Settings, process_environment};
 use crate::telemetry::{LogFormat, start_logging};
 
+#[macro_use]
+mod out;
+
 mod check;
 mod demo;
 mod explain;
@@ -161,7 +164,10 @@ impl Cli {
                 schema::schema(&args);
                 Ok(())
             }
-            Command::Completions(args) => shell::completions(&args),
+            Command::Completions(args) => {
+                shell::completions(&args);
+                Ok(())
+            }
             Command::Man => shell::manual(),
         }
     }

@@ -37,5 +37,5 @@ pub(super) fn schema(args: &Args) {
         What::Config => crate::config::schema::schema(),
         What::Asyncapi => asyncapi::document(),
     };
-    println!("{schema:#}");
+    outln!("{schema:#}");
 }

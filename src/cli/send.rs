@@ -47,7 +47,7 @@ pub(super) async fn send(args: &Args, settings: &Settings) -> Result<(), Failure
     });
     upstream.publish(REQUESTED, &challenge).await?;
     if !args.json {
-        println!("{id} published; it expires in {} s", args.ttl);
+        outln!("{id} published; it expires in {} s", args.ttl);
     }
     let most = Duration::from_secs(args.ttl) + settings.delivery.grace + PATIENCE;
     match tokio::time::timeout(most, follow(&mut upstream, &id, args.json)).await {
@@ -64,9 +64,9 @@ async fn follow(upstream: &mut Upstream, id: &str, json: bool) -> Option<()> {
             continue;
         }
         if json {
-            println!("{}", String::from_utf8_lossy(&body));
+            outln!("{}", String::from_utf8_lossy(&body));
         } else {
-            println!("{}", sentence(&outcome));
+            outln!("{}", sentence(&outcome));
         }
         if outcome.is_final {
             return Some(());

@@ -14,12 +14,12 @@ pub(super) struct Completions {
 }
 
 /// Prints what completes the arguments of this program.
-pub(super) fn completions(args: &Completions) -> Result<(), Failure> {
+pub(super) fn completions(args: &Completions) {
     let mut command = Cli::command();
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, name, &mut script);
-    print(&script)
+    out!("{}", String::from_utf8_lossy(&script));
 }
 
 /// Prints one manual page with all commands, as `man -l -` takes it.
@@ -41,7 +41,8 @@ pub(super) fn manual() -> Result<(), Failure> {
     }
     writeln!(page, ".SH ENVIRONMENT\n.TP\nCOURIER__…\n{OVERRIDES}\n.TP\nRUST_LOG\n{RUST_LOG}")?;
     whole.render_version_section(&mut page)?;
-    print(&page)
+    out!("{}", String::from_utf8_lossy(&page));
+    Ok(())
 }
 
 const EXIT_CODES: [(u8, &str); 5] = [
@@ -72,12 +73,4 @@ fn describe(command: &clap::Command, page: &mut Vec<u8>) -> io::Result<()> {
         describe(one, page)?;
     }
     Ok(())
-}
-
-/// A reader that goes away early, as `head` does, is no fault.
-fn print(bytes: &[u8]) -> Result<(), Failure> {
-    match io::stdout().write_all(bytes) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        Ok(()) | Err(_) => Ok(()),
-    }
 }

@@ -58,24 +58,24 @@ pub(super) async fn simulate(args: Args) -> Result<(), Failure> {
     let simulator = Simulator::start(settings, Clock::system())
         .await
         .map_err(|why| Failure::Service(format!("--listen {}: {why}", args.listen)))?;
-    print!("{}", configuration(&simulator));
-    println!(
+    out!("{}", configuration(&simulator));
+    outln!(
         "# the name behind twilio/, vonage/, webhook/, fcm/, apns/, huawei/, wns/ and webpush/ is free (token_uri has it \
          too); a number that ends in"
     );
     for (digits, what) in NUMBERS {
-        println!("#   {digits:<8} {what}");
+        outln!("#   {digits:<8} {what}");
     }
-    println!("# a device's token that ends in one of these, or in those digits");
+    outln!("# a device's token that ends in one of these, or in those digits");
     for (code, what) in DEVICES {
-        println!("#   {code:<24} {what}");
+        outln!("#   {code:<24} {what}");
     }
     let stop = CancellationToken::new();
     boot::stop_on_signals(stop.clone())?;
     stop.cancelled().await;
     let total = simulator.received_total();
     simulator.shutdown().await;
-    println!("{total} requests received");
+    outln!("{total} requests received");
     Ok(())
 }
 

@@ -64,6 +64,19 @@ async fn check_without_a_file_says_what_it_checked_and_what_is_missing() {
     assert!(said.starts_with(head), "{said}");
 }
 
+#[test]
+fn a_reader_that_goes_away_is_no_fault() {
+    use std::process::{Command, Stdio};
+
+    let mut command = Command::new(super::PROGRAM);
+    let command = command.args(["schema", "config"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut printing = command.spawn().unwrap();
+    // Long before the program is there to write.
+    drop(printing.stdout.take());
+    let ended = printing.wait_with_output().unwrap();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{:?}: {}", ended.status, text(&ended.stderr));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_worker_with_a_ledger_in_memory_is_refused() {
     let stage = Stage::new(Node::shared()).await;
