@@ -25,7 +25,7 @@ use super::push::gone::Gone;
 use super::push::prompt::{Prompt, Unfit};
 use super::push::{aged, target};
 use super::{Message, Provider, Reply};
-use crate::challenge::{Channel, Platform, PushTarget};
+use crate::challenge::{Platform, PushTarget};
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::verdict::{AttemptResult, Verdict};
 use crate::secret::Secret;
@@ -82,11 +82,7 @@ impl Apns {
         if host.is_none() {
             mistakes.add(ENVIRONMENT, "another word", HOSTS.map(|(word, _)| word).join(", "));
         }
-        let (place, base) = match given.endpoints.get(&Channel::Push) {
-            Some(base) => ("endpoints.push", Some(base.as_str())),
-            None => ("base_url", given.base_url.as_deref().or(host)),
-        };
-        let base = base.and_then(|base| mistakes.address(place, Some(base)));
+        let base = mistakes.base_of_prompts(given, host);
         let connections = base.as_ref().and_then(|base| Connections::new(given, base, clock.clone(), &mut mistakes));
         let (Some(key), Some(key_id), Some(team_id), Some(topic), Some(base), Some(connections), []) =
             (key, key_id, team_id, topic, base, connections, mistakes.found.as_slice())

@@ -19,7 +19,7 @@ use super::http::{Mistakes, ProviderSettings, Request, SettingError, caller};
 use super::push::gone::Gone;
 use super::push::{aged, target};
 use super::{Message, Provider, Reply};
-use crate::challenge::{Channel, Platform};
+use crate::challenge::Platform;
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::verdict::Verdict;
 use crate::secret::Secret;
@@ -68,11 +68,7 @@ impl Fcm {
         if project.is_some_and(|project| !is_project(project)) {
             mistakes.add(PROJECT_ID, "another text", "the id of a Firebase project");
         }
-        let (key, base) = match given.endpoints.get(&Channel::Push) {
-            Some(base) => ("endpoints.push", base.as_str()),
-            None => ("base_url", given.base_url.as_deref().unwrap_or(BASE_URL)),
-        };
-        let base = mistakes.address(key, Some(base));
+        let base = mistakes.base_of_prompts(given, Some(BASE_URL));
         let endpoint = match &given.token_endpoint {
             Some(text) => mistakes.address("endpoints.token", Some(text)),
             None => who.as_ref().map(|who| who.token_uri.clone()),

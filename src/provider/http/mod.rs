@@ -110,6 +110,14 @@ impl ProviderSettings {
             extra_roots: None,
         }
     }
+
+    /// Where the operator sends what a channel carries, if anywhere, and the key that says so.
+    fn base(&self, channel: Channel) -> (String, Option<&str>) {
+        match self.endpoints.get(&channel) {
+            Some(text) => (format!("endpoints.{channel}"), Some(text)),
+            None => ("base_url".to_owned(), self.base_url.as_deref()),
+        }
+    }
 }
 
 /// One thing that is wrong with the settings of a provider. Shows no value of a secret.
@@ -180,10 +188,8 @@ impl HttpProvider {
         for channel in definition.channels_with(|key| given.settings.contains_key(key)) {
             let own =
                 || definition.base_url(channel).and_then(|base| settings::address(base, &settings, &mut mistakes));
-            let (key, text) = match given.endpoints.get(&channel) {
-                Some(text) => (format!("endpoints.{channel}"), Some(text.clone())),
-                None => ("base_url".to_owned(), given.base_url.clone().or_else(own)),
-            };
+            let (key, said) = given.base(channel);
+            let text = said.map(str::to_owned).or_else(own);
             let base = mistakes.address(&key, text.as_deref());
             let credentials = definition.dialect(channel).map(|dialect| Credentials::new(&dialect.auth, &settings));
             let credentials = credentials.and_then(|made| mistakes.unless(made));
@@ -340,6 +346,12 @@ impl Mistakes {
             self.add(key, if value.is_some() { "another text" } else { "nothing" }, allowed);
         }
         read
+    }
+
+    /// Where prompts go: what the operator says, else `own`; nothing where neither says anything.
+    pub(super) fn base_of_prompts(&mut self, given: &ProviderSettings, own: Option<&str>) -> Option<Url> {
+        let (key, said) = given.base(Channel::Push);
+        said.or(own).and_then(|text| self.address(&key, Some(text)))
     }
 
     fn unless<T>(&mut self, made: Result<T, auth::Unusable>) -> Option<T> {

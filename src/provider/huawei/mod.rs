@@ -20,7 +20,7 @@ use super::push::gone::Gone;
 use super::push::prompt::{Prompt, Unfit};
 use super::push::{aged, target};
 use super::{Message, Provider, Reply};
-use crate::challenge::{Channel, Platform};
+use crate::challenge::Platform;
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::verdict::Verdict;
 use crate::secret::Secret;
@@ -82,11 +82,7 @@ impl Huawei {
         if category.is_empty() || !category.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_') {
             mistakes.add(CATEGORY, "another text", "a category of Huawei's, such as ACCOUNT");
         }
-        let (key, base) = match given.endpoints.get(&Channel::Push) {
-            Some(base) => ("endpoints.push", base.as_str()),
-            None => ("base_url", given.base_url.as_deref().unwrap_or(BASE_URL)),
-        };
-        let base = mistakes.address(key, Some(base));
+        let base = mistakes.base_of_prompts(given, Some(BASE_URL));
         let endpoint = mistakes.address("endpoints.token", Some(given.token_endpoint.as_deref().unwrap_or(TOKEN_URL)));
         let plain = [&base, &endpoint].into_iter().flatten().any(|url| url.scheme() == "http");
         let caller = caller(given, plain, clock.clone(), &mut mistakes);

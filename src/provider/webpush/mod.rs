@@ -27,7 +27,7 @@ use super::push::gone::Gone;
 use super::push::prompt::{Prompt, Unfit};
 use super::push::target;
 use super::{Message, Provider, Reply};
-use crate::challenge::{Channel, Platform, PushTarget};
+use crate::challenge::{Platform, PushTarget};
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::verdict::{AttemptResult, Verdict};
 use crate::secret::Secret;
@@ -89,11 +89,7 @@ impl WebPush {
         if hosts.is_none() {
             mistakes.add(ENDPOINT_HOSTS, "another text", "names of hosts with commas between, or *. and a domain");
         }
-        let (place, base) = match given.endpoints.get(&Channel::Push) {
-            Some(base) => ("endpoints.push", Some(base)),
-            None => ("base_url", given.base_url.as_ref()),
-        };
-        let base = base.and_then(|base| mistakes.address(place, Some(base)));
+        let base = mistakes.base_of_prompts(given, None);
         let plain = base.as_ref().is_some_and(|base| base.scheme() == "http");
         let caller = caller(given, plain, clock.clone(), &mut mistakes);
         let (Some(key), Some(subject), Some(hosts), Some(caller), []) =

@@ -24,7 +24,7 @@ use super::push::gone::Gone;
 use super::push::prompt::{Prompt, Unfit};
 use super::push::{aged, target};
 use super::{Message, Provider, Reply};
-use crate::challenge::{Channel, Platform, PushTarget};
+use crate::challenge::{Platform, PushTarget};
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::verdict::{AttemptResult, Verdict};
 use crate::secret::Secret;
@@ -95,11 +95,7 @@ impl Wns {
             None => (STORE.0.to_owned(), STORE.1),
         };
         let endpoint = mistakes.address("endpoints.token", Some(given.token_endpoint.as_deref().unwrap_or(&own)));
-        let (key, base) = match given.endpoints.get(&Channel::Push) {
-            Some(base) => ("endpoints.push", Some(base)),
-            None => ("base_url", given.base_url.as_ref()),
-        };
-        let base = base.and_then(|base| mistakes.address(key, Some(base)));
+        let base = mistakes.base_of_prompts(given, None);
         let plain = [&base, &endpoint].into_iter().flatten().any(|url| url.scheme() == "http");
         let caller = caller(given, plain, clock.clone(), &mut mistakes);
         let (Some(client_id), Some(secret), Some(endpoint), Some(caller), Some(hosts), []) =
