@@ -110,13 +110,17 @@ impl AccessTokens {
         is_refused: impl Fn(&Reply) -> bool,
         deadline: Instant,
     ) -> Reply {
-        // What can't be written needs no token.
-        if let Err(unfit) = write() {
-            return unfit;
-        }
-        let first = match self.get(deadline).await {
-            Ok(token) => token,
-            Err(failure) => return failure,
+        let first = if let Some(token) = self.at_hand() {
+            token
+        } else {
+            // What can't be written needs no token.
+            if let Err(unfit) = write() {
+                return unfit;
+            }
+            match self.get(deadline).await {
+                Ok(token) => token,
+                Err(failure) => return failure,
+            }
         };
         let reply = self.with(&first, &write, deadline).await;
         if !is_refused(&reply) {
@@ -135,7 +139,7 @@ impl AccessTokens {
             Reply::Answered { status, .. } | Reply::Torn { status, .. } | Reply::Refused { status, .. } => {
                 format!("no access token: answered with status {status}")
             }
-            Reply::Unfit { why } | Reply::NotSent { why } | Reply::InDoubt { why } => format!("no access token: {why}"),
+            Reply::Unfit { why } | Reply::NotSent { why } | Reply::InDoubt { why } => why,
         };
         self.get(deadline).await.map(drop).map_err(refused)
     }
@@ -148,6 +152,11 @@ impl AccessTokens {
             }
             Err(unfit) => unfit,
         }
+    }
+
+    /// A token for which nothing has to be asked.
+    fn at_hand(&self) -> Option<AccessToken> {
+        self.state().token.clone().filter(|token| Clock::instant() < token.refresh_at)
     }
 
     /// A token that has not lapsed, or what its endpoint came to. Waits until `deadline` at most.
