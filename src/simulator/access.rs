@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
@@ -46,8 +47,15 @@ impl Simulator {
 }
 
 impl Shared {
+    /// The answer of a token endpoint that gives a new access token; some write its life as a text.
+    pub(super) fn grant(&self, entry: &str, in_text: bool) -> Response {
+        let (token, life) = self.give_access(entry);
+        let life = if in_text { json!(life.as_secs().to_string()) } else { json!(life.as_secs()) };
+        Json(json!({ "access_token": token, "expires_in": life, "token_type": "Bearer" })).into_response()
+    }
+
     /// A new access token of an entry, and how long it lives.
-    pub(super) fn give_access(&self, entry: &str) -> (String, Duration) {
+    fn give_access(&self, entry: &str) -> (String, Duration) {
         let now = self.clock.now();
         let mut book = self.book();
         let access = book.access.entry(entry.to_owned()).or_default();
@@ -58,19 +66,26 @@ impl Shared {
         (token, access.life)
     }
 
-    /// How many messages came with this access token before, where it is valid.
-    pub(super) fn use_access(&self, entry: &str, token: &str) -> Option<u64> {
+    /// The access token that a request comes with, and how many messages came with it before, where it is valid.
+    pub(super) fn use_access<'r>(&self, entry: &str, request: &'r Incoming) -> Option<(&'r str, u64)> {
+        let token = request.headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
         let now = self.clock.now();
         let mut book = self.book();
         let (until, served) = book.access.entry(entry.to_owned()).or_default().valid.get_mut(token)?;
         *served += 1;
-        (now < *until).then_some(*served - 1)
+        (now < *until).then_some((token, *served - 1))
     }
 
     /// Lets one access token lapse.
     pub(super) fn take_access(&self, entry: &str, token: &str) {
         self.book().access.entry(entry.to_owned()).or_default().valid.remove(token);
     }
+}
+
+/// The answer of a token endpoint that gives none (RFC 6749, section 5.2).
+pub(super) fn refusal(code: &str) -> Response {
+    let status = if code == "invalid_client" { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
+    (status, Json(json!({ "error": code, "error_description": "simulated" }))).into_response()
 }
 
 /// An endpoint that takes client credentials (RFC 6749, section 4.4).
@@ -109,14 +124,11 @@ impl Wire for Credentials<'_> {
     }
 
     fn taken(&self, _: u64, _: &str) -> Response {
-        let (token, life) = self.shared.give_access(self.entry);
-        let life = if self.in_text { json!(life.as_secs().to_string()) } else { json!(life.as_secs()) };
-        Json(json!({ "access_token": token, "expires_in": life, "token_type": "Bearer" })).into_response()
+        self.shared.grant(self.entry, self.in_text)
     }
 
     fn refused(&self, code: &str) -> Response {
-        let status = if code == "invalid_client" { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
-        (status, Json(json!({ "error": code, "error_description": "simulated" }))).into_response()
+        refusal(code)
     }
 
     fn failed_within(&self, _: u64, code: &str) -> Response {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
@@ -22,6 +22,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use url::Url;
 
+use super::access::refusal;
 use super::connection::Cord;
 use super::{Incoming, Mode, Shared, Simulator, Told, Wire};
 use crate::challenge::Channel;
@@ -144,14 +145,11 @@ impl Wire for TokenEndpoint<'_> {
     }
 
     fn taken(&self, _: u64, _: &str) -> Response {
-        let (token, life) = self.shared.give_access(self.entry);
-        let life = life.as_secs();
-        Json(json!({ "access_token": token, "expires_in": life, "token_type": "Bearer" })).into_response()
+        self.shared.grant(self.entry, false)
     }
 
     fn refused(&self, code: &str) -> Response {
-        let status = if code == "invalid_client" { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
-        (status, Json(json!({ "error": code, "error_description": "simulated" }))).into_response()
+        refusal(code)
     }
 
     fn failed_within(&self, _: u64, code: &str) -> Response {
@@ -217,9 +215,9 @@ impl Wire for Messages<'_> {
 
     fn read(&self, request: &Incoming) -> Result<Told, Mode> {
         let refuse = |code: &str| Mode::Refuse(code.to_owned());
-        let bearer = request.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        let served = bearer.and_then(|bearer| self.shared.use_access(self.entry, bearer));
-        let Some((bearer, served)) = bearer.zip(served) else { return Err(refuse("UNAUTHENTICATED")) };
+        let Some((bearer, served)) = self.shared.use_access(self.entry, request) else {
+            return Err(refuse("UNAUTHENTICATED"));
+        };
         if request.account.as_deref() != Some(PROJECT_ID) {
             return Err(refuse("NOT_FOUND"));
         }

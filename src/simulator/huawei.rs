@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
@@ -69,9 +68,7 @@ impl Wire for Messages<'_> {
 
     fn read(&self, request: &Incoming) -> Result<Told, Mode> {
         let refuse = |code: &str| Mode::Refuse(code.to_owned());
-        let bearer = request.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        let served = bearer.and_then(|bearer| self.shared.use_access(self.entry, bearer));
-        let Some((bearer, served)) = bearer.zip(served) else { return Err(refuse(LAPSED)) };
+        let Some((bearer, served)) = self.shared.use_access(self.entry, request) else { return Err(refuse(LAPSED)) };
         if request.account.as_deref() != Some(CLIENT_ID) {
             return Err(refuse("80300002"));
         }

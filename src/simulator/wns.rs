@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, RawQuery, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
@@ -71,9 +71,7 @@ impl Wire for Toasts<'_> {
     fn read(&self, request: &Incoming) -> Result<Told, Mode> {
         let refuse = |code: &str| Mode::Refuse(code.to_owned());
         let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
-        let bearer = header(AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix("Bearer "));
-        let served = bearer.and_then(|bearer| self.shared.use_access(self.entry, bearer));
-        let Some((bearer, served)) = bearer.zip(served) else { return Err(refuse("401")) };
+        let Some((bearer, served)) = self.shared.use_access(self.entry, request) else { return Err(refuse("401")) };
         let token = request.account.clone().filter(|token| !token.is_empty()).ok_or_else(|| refuse("404"))?;
         if served > 0 && token.ends_with(":LAPSED") {
             self.shared.take_access(self.entry, bearer);
