@@ -67,7 +67,8 @@ impl House {
 
     async fn admit<S>(&self, stream: S) -> Guarded<S> {
         let place = self.place().await;
-        let guest = Arc::new(Guest { moved_ms: self.elapsed_ms().into(), leave: self.stop.child_token() });
+        let moved_ms = self.since_opening(Clock::instant()).into();
+        let guest = Arc::new(Guest { moved_ms, leave: self.stop.child_token() });
         self.guests().push(Arc::clone(&guest));
         Guarded { stream, idle: Box::pin(sleep(IDLE)), guest, house: self.clone(), _place: place }
     }
@@ -93,8 +94,9 @@ impl House {
         }
     }
 
-    fn elapsed_ms(&self) -> u64 {
-        Clock::instant().duration_since(self.opened).as_millis().try_into().unwrap_or(u64::MAX)
+    /// In milliseconds.
+    fn since_opening(&self, now: Instant) -> u64 {
+        now.duration_since(self.opened).as_millis().try_into().unwrap_or(u64::MAX)
     }
 
     fn guests(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Guest>>> {
@@ -118,8 +120,9 @@ impl<S> Guarded<S> {
     }
 
     fn moved(&mut self) {
-        self.idle.as_mut().reset(Clock::instant() + IDLE);
-        self.guest.moved_ms.store(self.house.elapsed_ms(), Ordering::Relaxed);
+        let now = Clock::instant();
+        self.idle.as_mut().reset(now + IDLE);
+        self.guest.moved_ms.store(self.house.since_opening(now), Ordering::Relaxed);
     }
 
     /// What a pending operation becomes: still pending, or an error when nothing moved for too long.
