@@ -140,8 +140,8 @@ async fn serve(
     let retention = settings.ledger.retention;
     let (outbox, recording) = record(Arc::clone(&link.outbox), Arc::clone(&kept.ledger), clock.clone(), retention);
     doors.publishing.send_replace(Some(Arc::clone(&outbox)));
-    let (sessions, unbind) = (JoinSet::new(), CancellationToken::new());
-    let sessions = serve_providers(&parts, &outbox, &unbind, sessions);
+    let unbind = CancellationToken::new();
+    let sessions = serve_providers(&parts, &outbox, &unbind);
     let worker = worker_with(settings, parts, clock, Arc::clone(&outbox), kept);
     watchdog::start(worker.pulse(), STANDSTILL);
     tracing::info!(broker = %redacted(settings), "consuming");
@@ -185,12 +185,8 @@ async fn when_cancelled(stop: CancellationToken) -> Instant {
 }
 
 /// Lets every provider keep the sessions that it needs.
-fn serve_providers(
-    parts: &Parts,
-    outbox: &Arc<dyn Outbox>,
-    unbind: &CancellationToken,
-    mut sessions: JoinSet<()>,
-) -> JoinSet<()> {
+fn serve_providers(parts: &Parts, outbox: &Arc<dyn Outbox>, unbind: &CancellationToken) -> JoinSet<()> {
+    let mut sessions = JoinSet::new();
     for provider in parts.roster.all() {
         let (provider, outbox, unbind) = (Arc::clone(provider), Arc::clone(outbox), unbind.clone());
         sessions.spawn(async move { provider.serve(outbox, unbind).await });
