@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::json;
 
 use self::texts::Sample;
@@ -81,12 +82,12 @@ struct Live {
 
 impl Live {
     async fn of(settings: &Settings, parts: &Parts) -> Self {
-        let mut providers = Vec::new();
-        for provider in parts.roster.all() {
-            let tried = provider.try_out(Clock::instant() + PROVIDER_PATIENCE).await;
-            providers.push((provider.name().to_owned(), tried));
-        }
-        Self { broker: try_broker(settings).await, ledger: try_ledger(settings).await, providers }
+        let by = Clock::instant() + PROVIDER_PATIENCE;
+        let providers =
+            parts.roster.all().map(async |provider| (provider.name().to_owned(), provider.try_out(by).await));
+        let providers = join_all(providers);
+        let (broker, ledger, providers) = tokio::join!(try_broker(settings), try_ledger(settings), providers);
+        Self { broker, ledger, providers }
     }
 
     /// The first thing that can't be used.
