@@ -66,20 +66,19 @@ async fn attempt_of(desk: &Arc<Desk>, id: &ChallengeId, told: &Told) -> Option<u
         return told.attempt;
     }
     let is_it = |report: &&AttemptReport| {
-        let provider = desk.tools.roster.get(&report.provider)?;
-        let message_id = report.message_id.clone();
-        let handle = provider.handle_of(&Verdict { message_id, ..Verdict::of(report.result) })?;
-        (handle == told.handle).then_some(())
+        let verdict = Verdict { message_id: report.message_id.clone(), ..Verdict::of(report.result) };
+        let handle = desk.tools.roster.get(&report.provider).and_then(|provider| provider.handle_of(&verdict));
+        handle == Some(told.handle)
     };
     let record = desk.tools.ledger.read(id).await.ok()??;
     match &record.phase {
         Phase::FactsOnly => None,
         Phase::Working(delivery) | Phase::Parked { delivery, .. } => {
-            delivery.attempts().map(|(_, report)| report).find(|report| is_it(report).is_some()).map(|report| report.n)
+            delivery.attempts().map(|(_, report)| report).find(is_it).map(|report| report.n)
         }
         Phase::Concluded(word) => {
             let outcome = form::outcome(word.last.properties.content_type.as_deref(), &word.last.body)?;
-            outcome.attempts.iter().find(|report| is_it(report).is_some()).map(|report| report.n)
+            outcome.attempts.iter().find(is_it).map(|report| report.n)
         }
     }
 }
