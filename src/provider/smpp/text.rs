@@ -77,9 +77,12 @@ fn octets(c: char, coding: u8) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::delivery::segments::is_gsm7;
 
     fn text(part: &Part) -> Vec<u8> {
         part.octets[if part.has_header { 6 } else { 0 }..].to_vec()
@@ -99,6 +102,14 @@ mod tests {
         assert_eq!(lengths(&("a".repeat(152) + "€" + &"a".repeat(7))), [6 + 152, 6 + 9]);
         assert_eq!(lengths(&"😀".repeat(36)), [6 + 132, 6 + 12], "a pair does not fit in the 67th unit");
         assert_eq!(parts(&"a".repeat(153 * 255 + 1), 1), None);
+    }
+
+    /// What counts as GSM-7 has a code, and no other character has the same.
+    #[test]
+    fn every_character_that_is_counted_has_its_own_code() {
+        let basic: Vec<char> = (char::MIN..=char::MAX).filter(|c| is_gsm7(*c)).collect();
+        let codes: BTreeSet<Vec<u8>> = basic.iter().map(|c| octets(*c, 0)).collect();
+        assert_eq!((basic.len(), codes.len()), (137, 137));
     }
 
     proptest! {
