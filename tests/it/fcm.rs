@@ -13,7 +13,6 @@ use mfa_courier::provider::http::ProviderSettings;
 use mfa_courier::provider::{Message, Provider as _, Reply};
 use mfa_courier::secret::Secret;
 use mfa_courier::simulator::{Mode, Simulator, SimulatorSettings, service_account};
-use tokio::task::JoinSet;
 
 use crate::push::{self, CODE, NUMBER};
 use crate::replies::server::{Then, answer, canned, peer, read_request};
@@ -45,23 +44,7 @@ impl Stage {
 
     /// Sends to so many devices at once; how many of each result.
     async fn flood(&self, count: usize) -> BTreeMap<&'static str, usize> {
-        let mut sending = JoinSet::new();
-        for n in 0..count {
-            let fcm = Arc::clone(&self.fcm);
-            sending.spawn(async move { send(&fcm, &format!("device-{n}x")).await.0.result.as_str() });
-        }
-        let mut results = BTreeMap::new();
-        for result in sending.join_all().await {
-            *results.entry(result).or_default() += 1;
-        }
-        results
-    }
-
-    /// Lets time pass that nobody waits through: requests in flight are on real sockets.
-    async fn pass(&self, time: Duration) {
-        tokio::time::pause();
-        tokio::time::advance(time).await;
-        tokio::time::resume();
+        push::flood(&self.fcm, message, count).await
     }
 
     fn asked(&self) -> u64 {
@@ -175,16 +158,16 @@ async fn a_token_that_is_always_refused_is_the_providers_fault() {
 async fn a_token_is_fetched_ahead_of_its_end_and_nobody_waits_for_it() {
     let stage = Stage::new().await;
     assert_eq!(stage.result("device-x").await, AttemptResult::Accepted);
-    stage.pass(Duration::from_mins(54)).await;
+    push::pass(Duration::from_mins(54)).await;
     assert_eq!((stage.result("device-x").await, stage.asked()), (AttemptResult::Accepted, 1));
     // The endpoint is slow just then: what is sent meanwhile goes with the old token.
-    stage.pass(Duration::from_mins(2)).await;
+    push::pass(Duration::from_mins(2)).await;
     stage.simulator.set_mode(TOKENS, Mode::Hang);
     assert_eq!(stage.result("device-x").await, AttemptResult::Accepted);
     assert_eq!(stage.flood(50).await, BTreeMap::from([("accepted", 50)]));
     crate::node::eventually("a fetch has begun", async || (stage.asked() == 2).then_some(())).await;
     // That fetch gives up; the next one succeeds, well before the end.
-    stage.pass(Duration::from_secs(11)).await;
+    push::pass(Duration::from_secs(11)).await;
     stage.simulator.set_mode(TOKENS, Mode::Normal);
     crate::node::eventually("a later fetch succeeds", async || {
         assert_eq!(stage.result("device-x").await, AttemptResult::Accepted);
@@ -192,10 +175,10 @@ async fn a_token_is_fetched_ahead_of_its_end_and_nobody_waits_for_it() {
     })
     .await;
     // The first token is over now, and nobody noticed.
-    stage.pass(Duration::from_mins(10)).await;
+    push::pass(Duration::from_mins(10)).await;
     assert_eq!((stage.result("device-x").await, stage.asked()), (AttemptResult::Accepted, 3));
     // Nobody sent anything for longer than a token lives.
-    stage.pass(Duration::from_hours(2)).await;
+    push::pass(Duration::from_hours(2)).await;
     assert_eq!((stage.result("device-x").await, stage.asked()), (AttemptResult::Accepted, 4));
 }
 

@@ -1,6 +1,7 @@
 //! What tests of push services in code share: a prompt, sending it, and what must never be shown.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mfa_courier::challenge::{Address, ChallengeId, Platform, PushTarget};
@@ -8,6 +9,7 @@ use mfa_courier::clock::Clock;
 use mfa_courier::delivery::verdict::Verdict;
 use mfa_courier::provider::{Message, Provider};
 use mfa_courier::secret::Secret;
+use tokio::task::JoinSet;
 
 use crate::replies::progress;
 
@@ -75,4 +77,30 @@ pub(crate) async fn send(provider: &dyn Provider, message: &Message) -> (Verdict
 pub(crate) async fn outcome(provider: &dyn Provider, message: &Message) -> String {
     let (verdict, progress) = send(provider, message).await;
     format!("{progress}: {}", verdict.result.as_str())
+}
+
+/// Sends to so many devices at once; how many of each result.
+pub(crate) async fn flood<P: Provider + 'static>(
+    provider: &Arc<P>,
+    message: fn(&str) -> Message,
+    count: usize,
+) -> BTreeMap<&'static str, usize> {
+    let mut sending = JoinSet::new();
+    for n in 0..count {
+        let provider = Arc::clone(provider);
+        sending
+            .spawn(async move { send(provider.as_ref(), &message(&format!("device-{n}x"))).await.0.result.as_str() });
+    }
+    let mut results = BTreeMap::new();
+    for result in sending.join_all().await {
+        *results.entry(result).or_default() += 1;
+    }
+    results
+}
+
+/// Lets time pass that nobody waits through: requests in flight are on real sockets.
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
 }

@@ -15,9 +15,9 @@ use mfa_courier::secret::Secret;
 use mfa_courier::simulator::{
     APNS_KEY, APNS_KEY_ID, APNS_TEAM_ID, APNS_TOPIC, Ending, Mode, Simulator, SimulatorSettings,
 };
-use tokio::task::JoinSet;
 
 use super::{DEADLINE, device, outcome, send};
+use crate::push;
 
 mod connections;
 mod hostile;
@@ -49,24 +49,7 @@ impl Stage {
 
     /// Sends to so many devices at once; how many of each result.
     async fn flood(&self, count: usize) -> BTreeMap<&'static str, usize> {
-        let mut sending = JoinSet::new();
-        for n in 0..count {
-            let apns = Arc::clone(&self.apns);
-            sending
-                .spawn(async move { send(apns.as_ref(), &message(&format!("device-{n}x"))).await.0.result.as_str() });
-        }
-        let mut results = BTreeMap::new();
-        for result in sending.join_all().await {
-            *results.entry(result).or_default() += 1;
-        }
-        results
-    }
-
-    /// Lets time pass that nobody waits through: requests in flight are on real sockets.
-    async fn pass(&self, time: Duration) {
-        tokio::time::pause();
-        tokio::time::advance(time).await;
-        tokio::time::resume();
+        push::flood(&self.apns, message, count).await
     }
 }
 
@@ -171,7 +154,7 @@ async fn many_devices_gone_at_once_are_not_believed() {
         assert_eq!(stage.outcome(&format!("{n}:BadDeviceToken")).await, "answered 400: device_gone");
     }
     assert_eq!(stage.outcome("4:BadDeviceToken").await, "answered 400: provider", "a wrong environment, likely");
-    stage.pass(Duration::from_mins(11)).await;
+    push::pass(Duration::from_mins(11)).await;
     assert_eq!(stage.outcome("4:Unregistered").await, "answered 410: device_gone", "that was long ago");
 }
 
@@ -180,9 +163,9 @@ async fn a_provider_token_is_shown_for_hours_as_apple_wants_it() {
     let stage = Stage::new().await;
     for _ in 0..40 {
         assert_eq!(stage.outcome("device").await, "answered 200: accepted");
-        stage.pass(Duration::from_mins(7)).await;
+        push::pass(Duration::from_mins(7)).await;
     }
-    stage.pass(Duration::from_hours(5)).await;
+    push::pass(Duration::from_hours(5)).await;
     assert_eq!(stage.outcome("device").await, "answered 200: accepted");
     assert_eq!(stage.simulator.connections_made(), 1, "one connection for all of it");
 }
@@ -196,9 +179,9 @@ async fn a_token_that_is_refused_is_replaced_once_it_may_be() {
     let apns = Apns::new(&settings(&stage.simulator.base_url(ENTRY)), &slow).expect("usable");
     assert_eq!(outcome(&apns, &message("device")).await, "answered 200: accepted");
     slow.skew_by(45 * 60 * 1_000);
-    stage.pass(Duration::from_mins(16)).await;
+    push::pass(Duration::from_mins(16)).await;
     assert_eq!(outcome(&apns, &message("device")).await, "answered 403: provider", "another would be one too many");
-    stage.pass(Duration::from_mins(5)).await;
+    push::pass(Duration::from_mins(5)).await;
     assert_eq!(outcome(&apns, &message("device")).await, "answered 200: accepted");
 }
 

@@ -2,17 +2,18 @@
 //! is emptied, frozen, or its clock is another.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use mfa_courier::clock::{Clock, Dice};
+use mfa_courier::clock::Clock;
 use mfa_courier::guard::quota::{LaneLimit, Rate};
 use mfa_courier::ledger::Ledger as _;
 use mfa_courier::ledger::lanes::suite::{self, limit};
 use mfa_courier::ledger::lanes::{FleetLanes, SlotAnswer};
-use mfa_courier::ledger::redis::{RedisLedger, RedisSettings};
+use mfa_courier::ledger::redis::RedisLedger;
 use tokio::time::Instant;
 
+use super::one_of_many;
 use super::store::{Kind, Store};
 use crate::node::eventually;
 
@@ -34,13 +35,7 @@ async fn wait(ledger: &RedisLedger, lanes: &[LaneLimit]) -> Duration {
 async fn keeps_the_rules_of_every_fleet() {
     for kind in Kind::ALL {
         let (store, made) = (Store::start_one(kind, "").await, AtomicUsize::new(0));
-        suite::run(&|| async {
-            let prefix = format!("suite{}:", made.fetch_add(1, Ordering::SeqCst));
-            let settings = RedisSettings { prefix, ..store.settings() };
-            let ledger = RedisLedger::connect(&settings, Clock::system(), Dice::system()).await.expect("a ledger");
-            Arc::new(ledger) as Arc<dyn FleetLanes>
-        })
-        .await;
+        suite::run(&|| async { Arc::new(one_of_many(&store, &made).await) as Arc<dyn FleetLanes> }).await;
     }
 }
 

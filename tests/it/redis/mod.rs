@@ -50,17 +50,18 @@ fn word(record: Option<Record>) -> Option<Vec<u8>> {
     }
 }
 
+/// A ledger that shares nothing with those made before it.
+async fn one_of_many(store: &Store, made: &AtomicUsize) -> RedisLedger {
+    let prefix = format!("suite{}:", made.fetch_add(1, Ordering::SeqCst));
+    let settings = RedisSettings { prefix, ..store.settings() };
+    RedisLedger::connect(&settings, Clock::system(), Dice::system()).await.expect("a ledger")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn keeps_the_rules_of_every_ledger() {
     for kind in Kind::ALL {
         let (store, made) = (Store::start_one(kind, "").await, AtomicUsize::new(0));
-        suite::run(&|| async {
-            let prefix = format!("suite{}:", made.fetch_add(1, Ordering::SeqCst));
-            let settings = RedisSettings { prefix, ..store.settings() };
-            let ledger = RedisLedger::connect(&settings, Clock::system(), Dice::system()).await.expect("a ledger");
-            Arc::new(ledger) as Arc<dyn Ledger>
-        })
-        .await;
+        suite::run(&|| async { Arc::new(one_of_many(&store, &made).await) as Arc<dyn Ledger> }).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Connections to APNs: how many, how full, and what becomes of requests when they end.
 
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use super::*;
 use crate::node::eventually;
@@ -81,7 +82,7 @@ async fn a_connection_that_died_is_found_out_and_left() {
     stage.simulator.end_connections(Ending::Freeze);
     assert_eq!(stage.outcome("device").await, "in doubt: unknown");
     assert_eq!(stage.simulator.connections_made(), 1);
-    stage.pass(Duration::from_secs(6)).await;
+    push::pass(Duration::from_secs(6)).await;
     eventually("another connection carries it", async || {
         (stage.outcome("device").await == "answered 200: accepted").then_some(())
     })

@@ -4,6 +4,7 @@
 use std::io::{BufReader, Write as _};
 
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::*;
 use crate::peers::spawn;

@@ -128,7 +128,7 @@ async fn a_provider_token_is_checked_as_apple_does() {
     for (minutes, age, expected) in
         [(0, 60, "200 -"), (19, 0, "429 TooManyProviderTokenUpdates"), (2, 0, "200 -"), (0, 0, "200 -")]
     {
-        stage.pass(Duration::from_mins(minutes)).await;
+        push::pass(Duration::from_mins(minutes)).await;
         if minutes > 0 || age > 0 {
             let claims = serde_json::json!({ "iss": APNS_TEAM_ID, "iat": stage.clock.now().as_millis() / 1_000 - age });
             headers.insert("authorization", bearer(APNS_KEY_ID, &claims));
